@@ -1,0 +1,200 @@
+"""The command line. Nothing heavy is imported before a command is chosen, so that `posttrain --help` answers at once.
+
+Exit codes: 0 done, 2 bad input or state, 3 the environment (disk, lock), 4 a loss that is not a number,
+130 and 143 stopped by a signal.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from posttrain.errors import EnvironmentFault, InputError, NumericStop
+
+INTERRUPTED = 130  # 128 + SIGINT, as shells report it
+PIPE_CLOSED = 141  # 128 + SIGPIPE
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code. What a user can mend is one line per fault, without a traceback."""
+    arguments = _parsed(sys.argv[1:] if argv is None else argv)
+    try:
+        arguments.run(arguments)
+        sys.stdout.flush()
+    except (InputError, EnvironmentFault, NumericStop) as error:
+        if arguments.debug:
+            raise
+        for line in str(error).splitlines():
+            print(f"posttrain: {line}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        if arguments.debug:
+            raise
+        print("posttrain: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader has gone (`| head`): what is left in the buffer goes nowhere, and Python's own flush stays silent
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    return 0
+
+
+def _parsed(argv: Sequence[str]) -> argparse.Namespace:
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    # argparse takes positionals in one piece: overrides that follow an option are left over
+    late_overrides = [word for word in rest if "=" in word and not word.startswith("-")]
+    if rest != late_overrides or (rest and arguments.run is not _train):
+        parser.error(f"not understood: {' '.join(word for word in rest)} (see posttrain {arguments.command} --help)")
+    if late_overrides:
+        arguments.overrides += late_overrides
+    return arguments
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="posttrain", description="Post-train language models, end to end.")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    def command(name: str, run: Callable[[argparse.Namespace], None], summary: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=summary, description=summary)
+        added.add_argument("--debug", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        added.set_defaults(run=run)
+        return added
+
+    _describe_training(command)
+    _describe_use(command)
+    return parser
+
+
+AddCommand = Callable[[str, Callable[[argparse.Namespace], None], str], argparse.ArgumentParser]
+
+
+def _describe_training(command: AddCommand) -> None:
+    quickstart = command(
+        "quickstart", _quickstart, "Run the whole loop on a built-in task: SFT, labels, reward model, PPO and DPO."
+    )
+    quickstart.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="run folder (%(default)s)")
+    families = ("encoder_decoder", "decoder_only")
+    quickstart.add_argument("--family", choices=families, default=families[0], help="shape of the base (%(default)s)")
+    quickstart.add_argument("--seed", type=_whole, default=0, help="seed of everything random (%(default)s)")
+
+    train = command("train", _train, "Train what a YAML file describes.")
+    train.add_argument("config", type=Path, metavar="CONFIG.yaml", help="a whole run")
+    train.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the file's")
+    train.add_argument("--out", help="run folder (runs/NAME for NAME.yaml)")
+
+    resume = command("resume", _resume, "Continue a run from its newest sound checkpoint, to the same bits.")
+    resume.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
+    resume.add_argument(
+        "--allow-inexact", action="store_true", help="go on under other versions or thread counts, not to the same bits"
+    )
+
+    report = command("report", _report, "Write report.html of a run: one self-contained file.")
+    report.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
+
+
+def _describe_use(command: AddCommand) -> None:
+    sample = command("sample", _sample, "Generate responses to a file of prompts.")
+    sample.add_argument("model", metavar="MODEL", help="folder or hub name")
+    sample.add_argument("--prompts", type=Path, required=True, help="JSONL with `prompt`, or text: one prompt a line")
+    sample.add_argument("--out", type=Path, required=True, help="JSONL; generated_predictions.txt is written beside it")
+    sample.add_argument("--decoding", choices=("greedy", "beam", "sampling"), default="greedy", help="(%(default)s)")
+    sample.add_argument("--temperature", type=float, help="with sampling (1.0)")
+    sample.add_argument("--top-k", type=_whole, help="with sampling: keep the k likeliest tokens (all)")
+    sample.add_argument("--top-p", type=float, help="with sampling: keep the likeliest tokens of this total share (1.0)")
+    sample.add_argument("--num-beams", type=_whole, help="with beam (4)")
+    sample.add_argument("--num-samples", type=_whole, help="responses to each prompt, with beam or sampling (1)")
+    sample.add_argument("--max-new-tokens", type=_whole, default=128, help="longest response (%(default)s)")
+    sample.add_argument("--seed", type=_whole, default=0, help="with sampling (%(default)s)")
+
+    chat = command("chat", _chat, "Talk to a model in the terminal.")
+    chat.add_argument("model", metavar="MODEL", help="folder or hub name")
+
+    score = command("score", _score, "Score responses with a reward model.")
+    score.add_argument("model", metavar="REWARD_MODEL", help="folder of a trained reward model")
+    score.add_argument("--data", type=Path, required=True, help="JSONL with `prompt` and `response`")
+    score.add_argument("--out", type=Path, required=True, help="JSONL: the same rows with `score`")
+
+    evaluate = command("evaluate", _evaluate, "Evaluate a model on the evaluation data of a YAML file.")
+    evaluate.add_argument("model", metavar="MODEL", help="folder or hub name")
+    evaluate.add_argument("--config", type=Path, required=True, help="a whole run; its data.evaluation and evaluation")
+    evaluate.add_argument("--out", type=Path, required=True, help="JSON: each measure with its interval")
+
+
+def _whole(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    return int(text)
+
+
+def _quickstart(arguments: argparse.Namespace) -> None:
+    from posttrain import quickstart
+
+    quickstart.main(arguments.out, arguments.family, arguments.seed)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    from posttrain import config
+
+    loaded = config.load(arguments.config, arguments.overrides, arguments.out)
+
+    from posttrain import run  # after the configuration is known to be sound: this import takes seconds
+
+    assert loaded.out is not None, "load gives every run a folder"
+    run.train(loaded, Path(loaded.out))
+
+
+def _resume(arguments: argparse.Namespace) -> None:
+    from posttrain import run
+
+    run.resume(arguments.run_dir, arguments.allow_inexact)
+
+
+def _report(arguments: argparse.Namespace) -> None:
+    from posttrain.commands import report
+
+    report.main(arguments.run_dir)
+
+
+def _sample(arguments: argparse.Namespace) -> None:
+    from posttrain.commands import sample
+
+    sample.main(
+        arguments.model,
+        arguments.prompts,
+        arguments.out,
+        sample.decoding_of(
+            arguments.decoding,
+            temperature=arguments.temperature,
+            top_k=arguments.top_k,
+            top_p=arguments.top_p,
+            num_beams=arguments.num_beams,
+            num_samples=arguments.num_samples,
+            max_new_tokens=arguments.max_new_tokens,
+            seed=arguments.seed,
+        ),
+    )
+
+
+def _chat(arguments: argparse.Namespace) -> None:
+    from posttrain.commands import chat
+
+    chat.main(arguments.model)
+
+
+def _score(arguments: argparse.Namespace) -> None:
+    from posttrain.commands import score
+
+    score.main(arguments.model, arguments.data, arguments.out)
+
+
+def _evaluate(arguments: argparse.Namespace) -> None:
+    from posttrain.commands import evaluate
+
+    evaluate.main(arguments.model, arguments.config, arguments.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
