@@ -1,0 +1,123 @@
+"""QA-Feedback (Wu et al. 2023, arXiv:2306.01693, github.com/allenai/FineGrainedRLHF): its files as they are.
+
+Demonstration rows: {"text", "answer": [text, ...], "passages": [{"wikipage", "content"}, ...], "question"}, where `text`
+is the model's input, "question: Q context: wikipage: TITLE text: TEXT | wikipage: TITLE text: TEXT ...".
+Feedback rows: {"question", "passages": [[title, sentence, ...], ...], "gold", "prediction 1".."prediction 4",
+"feedback", "preference": six labels for the pairs 12, 13, 14, 23, 24, 34}.
+
+A feedback row has no input text, so it is rebuilt from the sentences. Of the 357 questions that dev.jsonl and
+dev_feedback.jsonl share, 348 prompts come out equal to the character; the other 9 differ by one or two blanks, where the
+sentence splitter of the data set cut between words that no blank separated ("FanFiction.Net").
+"""
+
+from itertools import combinations
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import PositiveInt
+
+from posttrain.data.fields import (
+    as_label,
+    as_list,
+    as_mapping,
+    as_text,
+    check_names,
+    integer,
+    items,
+    mapping,
+    take,
+    text,
+    texts,
+)
+from posttrain.data.jsonl import Row, read_rows
+from posttrain.data.lines import Where
+from posttrain.data.records import Comparison, Demonstration, Pair, Prompt, Record
+from posttrain.settings import Settings
+
+DEMONSTRATION_FIELDS = ("text", "answer", "passages", "question")
+PREDICTIONS = ("prediction 1", "prediction 2", "prediction 3", "prediction 4")
+FEEDBACK_FIELDS = ("question", "passages", "gold", *PREDICTIONS, "feedback", "preference")
+
+
+class Config(Settings):
+    path: Path
+    records: Literal["demonstrations", "comparisons", "prompts"]
+    """Demonstrations need a demonstration file, comparisons a feedback file; prompts are taken from either."""
+    num: PositiveInt | None = None
+    """Take the first `num` rows; None takes all. The whole file is checked either way."""
+
+
+def load(config: Config) -> list[Record]:
+    read = {"demonstrations": _demonstration, "comparisons": _comparison, "prompts": _prompt}[config.records]
+    return take([read(row, where) for where, row in read_rows(config.path)], config.num, config.path)
+
+
+def _prompt(row: Row, where: Where) -> Prompt:
+    if "feedback" in row or "preference" in row:
+        return _comparison(row, where).prompt
+    return _demonstration(row, where).prompt
+
+
+def _demonstration(row: Row, where: Where) -> Demonstration:
+    """The first answer is the response, all are references."""
+    check_names(row, where, DEMONSTRATION_FIELDS)
+    answers = texts(row, where, "answer")
+    question = text(row, where, "question")
+    facts = {"question": question, "passages": items(row, where, "passages")}
+    return Demonstration(Prompt(text(row, where, "text"), question, answers, facts), answers[0])
+
+
+def _comparison(row: Row, where: Where) -> Comparison:
+    """Four responses and six judgements. The prompt's facts keep the feedback, which is about the first response."""
+    check_names(row, where, FEEDBACK_FIELDS)
+    question = text(row, where, "question")
+    responses = tuple(text(row, where, name) for name in PREDICTIONS)
+    labels = items(row, where, "preference")
+    positions = list(combinations(range(len(responses)), 2))  # 12, 13, 14, 23, 24, 34, counted from 0
+    if len(labels) != len(positions):
+        raise where.fault(f'field "preference" holds {len(labels)} labels; expected 6, for 12, 13, 14, 23, 24, 34')
+    pairs = tuple(
+        Pair(first, second, as_label(found, where, f"preference[{i}]"))
+        for i, ((first, second), found) in enumerate(zip(positions, labels, strict=True))
+    )
+    passages = items(row, where, "passages")
+    facts: dict[str, Any] = {
+        "question": question,
+        "passages": passages,
+        "feedback": _feedback(row, where, len(responses[0])),
+    }
+    prompt = Prompt(_input_text(question, passages, where), question, (text(row, where, "gold"),), facts)
+    return Comparison(prompt, responses, pairs)
+
+
+def _feedback(row: Row, where: Where, num_characters: int) -> Row:
+    """The feedback as it is, once every error span is known to lie in the first response."""
+    feedback = mapping(row, where, "feedback")
+    check_names(feedback, where, ("errors", "missing-info", "corrected-prediction"))
+    text(feedback, where, "corrected-prediction", is_empty_allowed=True)
+    for i, found in enumerate(items(feedback, where, "errors", is_empty_allowed=True)):
+        span = as_mapping(found, where, f"errors[{i}]")
+        text(span, where, "error type")
+        start = integer(span, where, "start", 0, num_characters)
+        integer(span, where, "end", start, num_characters)
+    for i, found in enumerate(items(feedback, where, "missing-info", is_empty_allowed=True)):
+        text(as_mapping(found, where, f"missing-info[{i}]"), where, "error type")
+    return feedback
+
+
+def _input_text(question: str, passages: list[Any], where: Where) -> str:
+    """The `text` of the demonstration files."""
+    blocks = []
+    for i, found in enumerate(passages):
+        parts = as_list(found, where, f"passages[{i}]")
+        title, *sentences = (as_text(part, where, f"passages[{i}][{j}]", True) for j, part in enumerate(parts))
+        blocks.append(f"wikipage: {title} text: {_join(sentences)}")
+    return f"question: {question} context: {' | '.join(blocks)}"
+
+
+def _join(sentences: list[str]) -> str:
+    """One blank between sentences, none after a sentence that ends in a line break."""
+    joined = ""
+    for sentence in sentences:
+        joined += sentence if not joined or joined.endswith("\n") else f" {sentence}"
+    return joined
