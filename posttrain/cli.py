@@ -103,7 +103,9 @@ def _describe_use(command: AddCommand) -> None:
     sample.add_argument("--decoding", choices=("greedy", "beam", "sampling"), default="greedy", help="(%(default)s)")
     sample.add_argument("--temperature", type=float, help="with sampling (1.0)")
     sample.add_argument("--top-k", type=_whole, help="with sampling: keep the k likeliest tokens (all)")
-    sample.add_argument("--top-p", type=float, help="with sampling: keep the likeliest tokens of this total share (1.0)")
+    sample.add_argument(
+        "--top-p", type=float, help="with sampling: keep the likeliest tokens of this total share (1.0)"
+    )
     sample.add_argument("--num-beams", type=_whole, help="with beam (4)")
     sample.add_argument("--num-samples", type=_whole, help="responses to each prompt, with beam or sampling (1)")
     sample.add_argument("--max-new-tokens", type=_whole, default=128, help="longest response (%(default)s)")

@@ -1,6 +1,6 @@
 """The folder is the registry: `find("algorithms", "ppo")` is `posttrain/algorithms/ppo.py`.
 
-A plug-in is one file with a frozen `Config`; files beside it without one are its workings, not plug-ins.
+A plug-in is one file (or a package, when it needs several) with a frozen `Config`; files beside it without one are its workings, not plug-ins.
 Each file in evaluation/measures is a measure. Names are read from the files' text, so listing imports no plug-in.
 """
 
@@ -18,15 +18,15 @@ from posttrain.errors import InputError
 KINDS = ("algorithms", "rewards", "rollouts", "data.sources", "worlds", "evaluation.measures")
 """Packages under `posttrain` whose files are plug-ins."""
 
-_KINDS_WITHOUT_SETTINGS = ("evaluation.measures",)
-_CONFIG = re.compile(r"^class Config\b", re.MULTILINE)
+_OWN_CONFIG = re.compile(r"^class Config\b", re.MULTILINE)
+_CONFIG_FROM_INSIDE = re.compile(r"^from \S+ import .*\bConfig\b(?! as)", re.MULTILINE)
 
 
 def names(kind: str) -> tuple[str, ...]:
     """Plug-ins of one kind, sorted."""
     assert kind in KINDS, f"{kind!r} is not a kind of plug-in: {KINDS}"
     folders = import_module(f"posttrain.{kind}").__path__
-    return tuple(sorted(name for folder in folders for name in _in_folder(Path(folder), kind)))
+    return tuple(sorted(name for folder in folders for name in _in_folder(Path(folder))))
 
 
 def kind_of(kinds: str | Sequence[str], name: str) -> str:
@@ -53,13 +53,12 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"; did you mean {matches[0]}?" if matches else ""
 
 
+def _in_folder(folder: Path) -> list[str]:
+    return [module.name for module in iter_modules([str(folder)]) if _has_config(folder / module.name)]
+
+
 @cache
 def _has_config(path: Path) -> bool:
-    return _CONFIG.search(path.read_text(encoding="utf-8")) is not None
-
-
-def _in_folder(folder: Path, kind: str) -> list[str]:
-    modules = [module.name for module in iter_modules([str(folder)]) if not module.ispkg]
-    if kind in _KINDS_WITHOUT_SETTINGS:
-        return modules
-    return [name for name in modules if _has_config(folder / f"{name}.py")]
+    if path.is_dir():
+        return _CONFIG_FROM_INSIDE.search((path / "__init__.py").read_text(encoding="utf-8")) is not None
+    return _OWN_CONFIG.search(path.with_suffix(".py").read_text(encoding="utf-8")) is not None
