@@ -1,0 +1,64 @@
+"""Ordinary text of the world: it teaches the words, the sentences and how to copy from a context, not the task.
+
+    recap    context: ...                                        any sentences of the pages
+    restore  restore: The album Dalune blank 1994. context: ...  the sentence without its gap
+    ask      ask: When did the album Dalune come out? context: ...  the one sentence that answers
+
+No prompt begins with `question:` and no question is ambiguous.
+"""
+
+import random
+
+from pydantic import Field
+
+from posttrain.data.records import Demonstration, Prompt
+from posttrain.settings import Settings
+from posttrain.worlds.grounded_qa.grammar import QUESTIONS, sentence
+from posttrain.worlds.grounded_qa.passages import Scene, context
+
+
+class Config(Settings):
+    """The rest is recaps."""
+
+    ask_share: float = Field(default=0.3, ge=0, le=1)
+    """How much of the text is single-fact questions, which give the question words their meaning."""
+    restore_share: float = Field(default=0.3, ge=0, le=1)
+    max_recap_sentences: int = Field(default=4, ge=1)
+
+
+def draw_text(rng: random.Random, scene: Scene, id: str, config: Config) -> Demonstration:
+    """One piece of text about the pages of a scene, whose own question is not used."""
+    kind = rng.random()
+    if kind < config.ask_share:
+        head, response = _ask(rng, scene)
+    elif kind < config.ask_share + config.restore_share:
+        head, response = _restore(rng, scene)
+    else:
+        head, response = "", _recap(rng, scene, config.max_recap_sentences)
+    return Demonstration(Prompt(text=head + context(scene.pages), id=id), response)
+
+
+def _ask(rng: random.Random, scene: Scene) -> tuple[str, str]:
+    fact = rng.choice(scene.facts)
+    return f"ask: {rng.choice(QUESTIONS[fact.attribute]).format(fact.subject)} ", sentence(fact)
+
+
+def _restore(rng: random.Random, scene: Scene) -> tuple[str, str]:
+    """One to three neighbouring words become `blank`."""
+    whole = sentence(rng.choice(scene.facts))
+    words = whole.removesuffix(".").split()
+    length = rng.randint(1, 3)
+    start = rng.randint(0, len(words) - length)
+    gapped = [*words[:start], "blank", *words[start + length :]]
+    return f"restore: {' '.join(gapped)}. ", whole
+
+
+def _recap(rng: random.Random, scene: Scene, max_sentences: int) -> str:
+    """Some facts in any order; a second fact of the same subject may follow in a sub-sentence."""
+    chosen = rng.sample(scene.facts, min(len(scene.facts), rng.randint(1, max_sentences)))
+    sentences = []
+    for fact in chosen:
+        more = [other for other in scene.facts if other.subject == fact.subject and other not in chosen]
+        is_joined = bool(more) and rng.random() < 0.2
+        sentences.append(sentence(fact, rng.choice(more)) if is_joined else sentence(fact))
+    return " ".join(sentences)
