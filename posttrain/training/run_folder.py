@@ -1,0 +1,218 @@
+"""The folder of one run: all that is known about it, all that resuming it needs, and one writer at a time.
+
+config.yaml     the resolved settings; written last, so that a folder with it is a run
+versions.json   software, machine and threads; what the bits of the result depend on is compared on a resume
+status.json     running, done or stopped; the last step; peak memory
+notes.jsonl     resumes under other versions, which the user allowed
+checkpoints/  generations/  model/  metrics.jsonl  timings.jsonl  (written by others)
+.lock           held by the process that writes, whose number is in it
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import resource
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+import torch
+import yaml
+
+from posttrain import durable_files
+from posttrain.errors import EnvironmentFault, InputError
+from posttrain.training import checkpoint
+from posttrain.training.run_lock import RunLock, writer_of
+
+# Another value of one of these gives other bits, so it is no resume but another run.
+IDENTITY = ("torch", "transformers", "threads", "world_size")
+# What a `create` that was killed can leave behind; folders among these are then empty.
+LEFTOVERS = {".lock", "versions.json", ".tmp-versions.json", ".tmp-config.yaml", "checkpoints", "generations"}
+
+
+class RunFolder:
+    """Paths of a run, and the lock on it until `close`, the end of a `with` block or the end of the process."""
+
+    def __init__(self, path: Path, config: dict[str, Any], lock: RunLock) -> None:
+        self.path = path
+        self.config = config
+        self._lock = lock
+        self.checkpoints = path / "checkpoints"
+        self.generations = path / "generations"
+        self.model = path / "model"
+        self.metrics = path / "metrics.jsonl"
+
+    @classmethod
+    def create(cls, path: Path, resolved_config: dict[str, Any], world_size: int = 1) -> Self:
+        """A new run in `path`, which does not exist or is empty. Raises InputError before anything is written."""
+        _refuse_occupied(path)
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as on_failure:
+                lock = RunLock.acquire(path)
+                on_failure.callback(lock.release)
+                _refuse_occupied(path)  # once more: before we had the lock, another process may have made its run here
+                for name in ("checkpoints", "generations"):
+                    (path / name).mkdir(exist_ok=True)
+                _write_json(path / "versions.json", {"run_id": secrets.token_hex(4), **describe_machine(world_size)})
+                durable_files.replace_text(path / "config.yaml", yaml.safe_dump(resolved_config, sort_keys=False))
+                on_failure.pop_all()
+        except OSError as fault:
+            raise EnvironmentFault(f"{fault.filename or path}: {fault.strerror}; give another --out") from fault
+        return cls(path, resolved_config, lock)
+
+    @classmethod
+    def open(cls, path: Path, warn: Callable[[str], None], world_size: int = 1, allow_inexact: bool = False) -> Self:
+        """The run in `path`, to go on writing; leftovers of an unfinished save are removed.
+
+        Raises InputError where there is none, where another process writes it, and, unless `allow_inexact`, where
+        versions, threads or the number of processes differ from the first start; allowed, this goes to `warn` and
+        notes.jsonl.
+        """
+        config = read_config(path)
+        try:
+            with ExitStack() as on_failure:
+                lock = RunLock.acquire(path)
+                on_failure.callback(lock.release)
+                _check_identity(path, describe_machine(world_size), warn, allow_inexact)
+                checkpoint.remove_leftovers(path / "checkpoints")
+                on_failure.pop_all()
+        except OSError as fault:
+            raise EnvironmentFault(f"{fault.filename or path}: {fault.strerror}") from fault
+        return cls(path, config, lock)
+
+    @property
+    def run_id(self) -> str:
+        """Eight hexadecimal digits, the same at each resume; trackers know the run by it."""
+        return json.loads((self.path / "versions.json").read_text(encoding="utf-8"))["run_id"]
+
+    def record(self, state: Literal["running", "done", "stopped"], step: int) -> None:
+        """Write status.json: how far the run is, and the most memory that this process has used."""
+        status = {"state": state, "step": step, "peak_rss_mb": peak_rss_mb(), "pid": os.getpid()}
+        try:
+            _write_json(self.path / "status.json", status)
+        except OSError as fault:
+            raise EnvironmentFault(f"{self.path / 'status.json'}: {fault.strerror}") from fault
+
+    def close(self) -> None:
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """The resolved settings of the run in `path`, without locking it."""
+    file = path / "config.yaml"
+    try:
+        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as fault:
+        raise InputError(f"{path}: holds no run (there is no config.yaml)") from fault
+    except (OSError, ValueError, yaml.YAMLError) as fault:
+        raise InputError(f"{file}: cannot be read: {fault}") from fault
+    if not isinstance(config, dict):
+        raise InputError(f"{file}: not a mapping of settings; put the file back as the run wrote it")
+    return config
+
+
+def read_status(path: Path) -> dict[str, Any] | None:
+    """The last `record` of the run in `path`, or None where there was none yet."""
+    file = path / "status.json"
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def describe_machine(world_size: int) -> dict[str, Any]:
+    """What a result may depend on beside the settings and the data."""
+    return {
+        "posttrain": _installed("posttrain"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "transformers": _installed("transformers"),
+        "platform": platform.platform(),
+        "cpu": _cpu_model(),
+        "threads": torch.get_num_threads(),
+        "world_size": world_size,
+        "git_commit": _git_commit(),
+    }
+
+
+def peak_rss_mb() -> float:
+    """The most memory, in units of 10**6 bytes, that this process has had resident so far."""
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes on macOS, kibibytes on Linux
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6, 1)
+
+
+def _refuse_occupied(path: Path) -> None:
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    if not existing.is_dir():
+        raise InputError(f"{existing}: is a file; give another --out")
+    if existing != path:
+        return
+    names = {entry.name for entry in path.iterdir()}
+    if "config.yaml" in names:
+        writer = writer_of(path)
+        state = f"process {writer} is writing a run here" if writer else "already holds a run"
+        raise InputError(f"{path}: {state}; resume it with `posttrain resume {path}` or give another --out")
+    filled = {name for name in names & LEFTOVERS if (path / name).is_dir() and any((path / name).iterdir())}
+    if names - LEFTOVERS or filled:
+        example = min((names - LEFTOVERS) | filled)
+        raise InputError(f"{path}: is not empty (it has {example}); give another --out")
+
+
+def _check_identity(path: Path, now: Mapping[str, Any], warn: Callable[[str], None], allow_inexact: bool) -> None:
+    file = path / "versions.json"
+    try:
+        then = json.loads(file.read_text(encoding="utf-8"))
+        changes = [f"{key} {then[key]} -> {now[key]}" for key in IDENTITY if then[key] != now[key]]
+    except (OSError, ValueError, KeyError, TypeError) as fault:
+        raise InputError(f"{file}: not as the run wrote it; put it back: {fault!r}") from fault
+    if not changes:
+        return
+    if not allow_inexact:
+        raise InputError(
+            f"{path}: resuming would not give the bits of an uninterrupted run, because of: {', '.join(changes)}. "
+            "Restore these (OMP_NUM_THREADS sets the threads), or accept it with --allow-inexact."
+        )
+    warn(f"resuming inexactly: {', '.join(changes)}")
+    with (path / "notes.jsonl").open("a", encoding="utf-8") as notes:
+        notes.write(json.dumps({"inexact_resume": changes}) + "\n")
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    durable_files.replace_text(path, json.dumps(value, indent=1) + "\n")
+
+
+def _installed(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _git_commit() -> str | None:
+    """The commit of the checkout that this package runs from, with "-dirty" after local changes; None elsewhere."""
+    checkout = Path(__file__).parents[2]
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
