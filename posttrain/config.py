@@ -255,3 +255,8 @@ def load(path: str | Path, overrides: Sequence[str] = (), out: str | None = None
 def resolved(config: RunConfig) -> dict[str, Any]:
     """The run as plain values with every default written out; what the run folder keeps."""
     return config.model_dump(mode="json")
+
+
+def parse(values: dict[str, Any], where: str) -> RunConfig:
+    """A run from plain values, such as `resolved` gave; `where` names them in faults."""
+    return validated(RunConfig, values, lambda location: where)

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from posttrain import durable_files
-from posttrain.errors import EnvironmentFault, InputError
+from posttrain.errors import InputError
 from posttrain.settings import Settings
 
 GENERATIONS = "eval_generation"
+MAKE_ROOM = "make room or restore the permission to write, then resume"
 Cell = str | int | float | bool | None
 
 
@@ -53,8 +54,9 @@ class Metrics:
     def __init__(self, folder: Path, sinks: Sequence[Sink] = ()) -> None:
         self._folder = folder
         self._sinks = sinks
-        self._lines = (folder / "metrics.jsonl").open("ab", buffering=0)
-        self._timings = (folder / "timings.jsonl").open("ab", buffering=0)
+        with durable_files.faults_named(folder, MAKE_ROOM):
+            self._lines = (folder / "metrics.jsonl").open("ab", buffering=0)
+            self._timings = (folder / "timings.jsonl").open("ab", buffering=0)
         self._started = time.monotonic()
 
     def log(self, step: int, values: Mapping[str, float]) -> None:
@@ -78,19 +80,18 @@ class Metrics:
         folder = self._folder / "generations" / ("" if name == GENERATIONS else name)
         path = folder / f"step_{step}.jsonl"
         text = "".join(json.dumps(dict(zip(columns, row, strict=True)), ensure_ascii=False) + "\n" for row in rows)
-        try:
+        with durable_files.faults_named(path, MAKE_ROOM):
             folder.mkdir(parents=True, exist_ok=True)
             durable_files.replace_text(path, text)
-        except OSError as fault:
-            raise EnvironmentFault(f"{path}: {fault.strerror}; it needs {len(text):,} bytes") from fault
         for sink in self._sinks:
             sink.log_table(name, columns, rows, step)
         return path
 
     def offset(self) -> int:
         """Bytes of metrics.jsonl, all of them on the disk by now: what a checkpoint of this moment has to store."""
-        os.fsync(self._timings.fileno())
-        os.fsync(self._lines.fileno())
+        with durable_files.faults_named(self._folder / "metrics.jsonl", MAKE_ROOM):
+            os.fsync(self._timings.fileno())
+            os.fsync(self._lines.fileno())
         return self._lines.tell()
 
     def truncate_to(self, offset: int) -> None:
@@ -188,12 +189,9 @@ def open_sinks(config: Config, folder: Path, run_id: str, run_config: Mapping[st
 
 def _append(file: FileIO, line: Mapping[str, Any]) -> None:
     rest = (json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n").encode()
-    try:
+    with durable_files.faults_named(Path(file.name), MAKE_ROOM):
         while rest:  # a disk that is nearly full takes a part first
             rest = rest[file.write(rest) :]
-    except OSError as fault:
-        message = f"{file.name}: {fault.strerror}; its last line is incomplete. Make room, then resume."
-        raise EnvironmentFault(message) from fault
 
 
 def _cut(file: FileIO, size: int) -> None:

@@ -26,7 +26,7 @@ import torch
 import yaml
 
 from posttrain import durable_files
-from posttrain.errors import EnvironmentFault, InputError
+from posttrain.errors import InputError
 from posttrain.training import checkpoint
 from posttrain.training.run_lock import RunLock, writer_of
 
@@ -52,19 +52,17 @@ class RunFolder:
     def create(cls, path: Path, resolved_config: dict[str, Any], world_size: int = 1) -> Self:
         """A new run in `path`, which does not exist or is empty. Raises InputError before anything is written."""
         _refuse_occupied(path)
-        try:
+        with durable_files.faults_named(path, "give another --out"), ExitStack() as on_failure:
             path.mkdir(parents=True, exist_ok=True)
-            with ExitStack() as on_failure:
-                lock = RunLock.acquire(path)
-                on_failure.callback(lock.release)
-                _refuse_occupied(path)  # once more: before we had the lock, another process may have made its run here
-                for name in ("checkpoints", "generations"):
-                    (path / name).mkdir(exist_ok=True)
-                _write_json(path / "versions.json", {"run_id": secrets.token_hex(4), **describe_machine(world_size)})
-                durable_files.replace_text(path / "config.yaml", yaml.safe_dump(resolved_config, sort_keys=False))
-                on_failure.pop_all()
-        except OSError as fault:
-            raise EnvironmentFault(f"{fault.filename or path}: {fault.strerror}; give another --out") from fault
+            lock = RunLock.acquire(path)
+            on_failure.callback(lock.release)
+            _refuse_occupied(path)  # once more: before we had the lock, another process may have made its run here
+            for name in ("checkpoints", "generations"):
+                (path / name).mkdir(exist_ok=True)
+            _write_json(path / "versions.json", {"run_id": secrets.token_hex(4), **describe_machine(world_size)})
+            settings = yaml.safe_dump(resolved_config, sort_keys=False, allow_unicode=True)
+            durable_files.replace_text(path / "config.yaml", settings)
+            on_failure.pop_all()
         return cls(path, resolved_config, lock)
 
     @classmethod
@@ -76,15 +74,12 @@ class RunFolder:
         notes.jsonl.
         """
         config = read_config(path)
-        try:
-            with ExitStack() as on_failure:
-                lock = RunLock.acquire(path)
-                on_failure.callback(lock.release)
-                _check_identity(path, describe_machine(world_size), warn, allow_inexact)
-                checkpoint.remove_leftovers(path / "checkpoints")
-                on_failure.pop_all()
-        except OSError as fault:
-            raise EnvironmentFault(f"{fault.filename or path}: {fault.strerror}") from fault
+        with durable_files.faults_named(path, "make the folder writable"), ExitStack() as on_failure:
+            lock = RunLock.acquire(path)
+            on_failure.callback(lock.release)
+            _check_identity(path, describe_machine(world_size), warn, allow_inexact)
+            checkpoint.remove_leftovers(path / "checkpoints")
+            on_failure.pop_all()
         return cls(path, config, lock)
 
     @property
@@ -95,10 +90,8 @@ class RunFolder:
     def record(self, state: Literal["running", "done", "stopped"], step: int) -> None:
         """Write status.json: how far the run is, and the most memory that this process has used."""
         status = {"state": state, "step": step, "peak_rss_mb": peak_rss_mb(), "pid": os.getpid()}
-        try:
+        with durable_files.faults_named(self.path, "make room, then resume"):
             _write_json(self.path / "status.json", status)
-        except OSError as fault:
-            raise EnvironmentFault(f"{self.path / 'status.json'}: {fault.strerror}") from fault
 
     def close(self) -> None:
         self._lock.release()

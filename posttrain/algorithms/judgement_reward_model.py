@@ -1,0 +1,32 @@
+"""A reward model from responses marked good or bad: logistic regression on the score (a sentiment classifier, say)."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from posttrain.batches import Judged
+from posttrain.interfaces import LossReport, Parts
+from posttrain.settings import Settings
+
+CONSUMES = "judgements"
+
+
+class Config(Settings):
+    pass
+
+
+def build(config: Config, parts: Parts) -> "JudgementRewardModel":
+    return JudgementRewardModel(parts.scorer())
+
+
+@dataclass
+class JudgementRewardModel:
+    module: nn.Module
+
+    def loss(self, batch: Judged) -> LossReport:
+        """−log σ(r) of a good response, −log σ(−r) of a bad one: σ(r) is the probability that it is good."""
+        signed = torch.where(batch.is_good, 1.0, -1.0) * self.module(batch.sequences)
+        count = torch.tensor(len(batch))
+        return LossReport(-F.logsigmoid(signed).sum(), count, {"accuracy": (signed > 0).float().sum()}, {})

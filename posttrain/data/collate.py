@@ -1,0 +1,155 @@
+"""Records + tokenizer → token ids → batches.
+
+A whole data set is tokenised once, at the start, so that every row that does not fit is known, counted and
+reported before anything is trained. Nothing is cut unless the configuration names a policy for it.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from posttrain.batches import Judged, PreferencePairs, Prompts, Sequences
+from posttrain.data.records import Comparison, Demonstration, Judgement, Prompt
+from posttrain.errors import InputError
+
+PromptTruncation = Literal["error", "left", "right"]
+ResponseTruncation = Literal["error", "right"]
+
+
+@dataclass
+class Encoder:
+    """Text → token ids, within the limits. Counts what it cuts, and collects what it must refuse."""
+
+    tokenizer: Any  # a transformers tokenizer
+    is_encoder_decoder: bool
+    max_prompt_tokens: int
+    max_response_tokens: int  # the end token included
+    prompt_truncation: PromptTruncation = "error"
+    response_truncation: ResponseTruncation = "error"
+    num_cut_prompts: int = 0
+    num_cut_responses: int = 0
+    too_long: dict[str, list[int]] = field(default_factory=lambda: {"prompt": [], "response": []})
+
+    def prompt(self, text: str) -> list[int]:
+        ids = list(self.tokenizer(text).input_ids)
+        end = self.tokenizer.eos_token_id
+        tail = [end] if self.is_encoder_decoder and ids[-1:] == [end] else []
+        if ids[-1:] == [end]:
+            ids.pop()  # a decoder-only prompt goes on with the response; an encoder's end token is put back below
+        ids = ids or [self._start()]
+        room = self.max_prompt_tokens - len(tail)
+        if len(ids) > room:
+            if self.prompt_truncation == "error":
+                self.too_long["prompt"].append(len(ids) + len(tail))
+            self.num_cut_prompts += 1
+            ids = ids[-room:] if self.prompt_truncation == "left" else ids[:room]
+        return ids + tail
+
+    def _start(self) -> int:
+        start = self.tokenizer.bos_token_id
+        return self.tokenizer.eos_token_id if start is None else start
+
+    def response(self, text: str) -> list[int]:
+        ids = [*self.tokenizer(text, add_special_tokens=False).input_ids, self.tokenizer.eos_token_id]
+        if len(ids) > self.max_response_tokens:
+            if self.response_truncation == "error":
+                self.too_long["response"].append(len(ids))
+            self.num_cut_responses += 1
+            ids = ids[: self.max_response_tokens]  # a cut response has no end token: it did not end
+        return ids
+
+    def check(self, source: str) -> None:
+        """InputError with counts if a row was longer than the limit and no policy says how to cut it."""
+        for kind, limit in (("prompt", self.max_prompt_tokens), ("response", self.max_response_tokens)):
+            lengths = self.too_long[kind]
+            if lengths:
+                sides = "left or right" if kind == "prompt" else "right"
+                raise InputError(
+                    f"{source}: {len(lengths)} {kind}s are longer than data.max_{kind}_tokens={limit} (the longest has "
+                    f"{max(lengths)} tokens); raise the limit, or set data.{kind}_truncation to {sides} to cut them"
+                )
+
+
+def pad(rows: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Ids [rows, longest] padded on the right with 0, and the mask of real tokens."""
+    width = max(len(row) for row in rows)
+    ids = torch.zeros(len(rows), width, dtype=torch.long)
+    mask = torch.zeros(len(rows), width, dtype=torch.bool)
+    for i, row in enumerate(rows):
+        ids[i, : len(row)] = torch.tensor(row, dtype=torch.long)
+        mask[i, : len(row)] = True
+    return ids, mask
+
+
+def collate_prompts(ids: Sequence[list[int]], examples: Sequence[Prompt]) -> Prompts:
+    return Prompts(*pad(ids), tuple(examples))
+
+
+def collate_sequences(prompts: Prompts, prompt_index: Sequence[int], responses: Sequence[list[int]]) -> Sequences:
+    """Every response token is an action: the model chose it, or is to learn to."""
+    ids, mask = pad(responses)
+    return Sequences(prompts, torch.tensor(prompt_index, dtype=torch.long), ids, mask, mask)
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """One record as token ids: its prompt, and its responses."""
+
+    record: Prompt | Demonstration | Comparison | Judgement
+    prompt: list[int]
+    responses: list[list[int]]
+
+
+def tokenize(records: Sequence[Any], encoder: Encoder, source: str) -> list[Tokenized]:
+    rows = []
+    for record in records:
+        prompt = record if isinstance(record, Prompt) else record.prompt
+        texts = (
+            () if isinstance(record, Prompt)
+            else record.responses if isinstance(record, Comparison)
+            else (record.response,)
+        )  # fmt: skip
+        rows.append(Tokenized(record, encoder.prompt(prompt.text), [encoder.response(text) for text in texts]))
+    encoder.check(source)
+    return rows
+
+
+def prompts(rows: Sequence[Tokenized]) -> Prompts:
+    records = [row.record if isinstance(row.record, Prompt) else row.record.prompt for row in rows]
+    return collate_prompts([row.prompt for row in rows], records)
+
+
+def demonstrations(rows: Sequence[Tokenized]) -> Sequences:
+    return collate_sequences(prompts(rows), range(len(rows)), [row.responses[0] for row in rows])
+
+
+def judgements(rows: Sequence[Tokenized]) -> Judged:
+    return Judged(demonstrations(rows), torch.tensor([row.record.is_good for row in rows]))  # pyright: ignore
+
+
+def preferences(rows: Sequence[Tokenized]) -> PreferencePairs:
+    """All pairs of each prompt, weighted so that a prompt counts once however many pairs it has."""
+    index, responses, better, worse, is_tie, weight = [], [], [], [], [], []
+    for i, row in enumerate(rows):
+        comparison, first_row = row.record, len(responses)
+        assert isinstance(comparison, Comparison)
+        index += [i] * len(row.responses)
+        responses += row.responses
+        for pair in comparison.pairs:
+            first, second = (pair.second, pair.first) if pair.label == 2 else (pair.first, pair.second)
+            better.append(first_row + first)
+            worse.append(first_row + second)
+            is_tie.append(pair.label == 0)
+            weight.append(1.0 / len(comparison.pairs))
+    sequences = collate_sequences(prompts(rows), index, responses)
+    return PreferencePairs(
+        sequences, torch.tensor(better), torch.tensor(worse), torch.tensor(is_tie), torch.tensor(weight)
+    )
+
+
+COLLATE: dict[str, Callable[[Sequence[Tokenized]], Any]] = {
+    "rollouts": prompts, "demonstrations": demonstrations, "judgements": judgements, "preferences": preferences,
+}  # fmt: skip

@@ -1,0 +1,61 @@
+"""How good a model is on records that it was not trained on: its loss, and measures of what it writes."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from posttrain.batches import Rollout
+from posttrain.data.collate import Tokenized, prompts
+from posttrain.data.records import Prompt
+from posttrain.interfaces import Algorithm, Reward, RolloutEngine
+
+Measure = Callable[[Sequence[str], Sequence[Prompt]], list[float]]
+
+
+@torch.no_grad()
+def loss_metrics(algorithm: Algorithm, batches: Sequence[Any], device: torch.device) -> dict[str, float]:
+    """The algorithm's loss and metrics over all batches, as one sum over one count each; dropout off."""
+    sums: dict[str, float] = {}
+    counts: dict[str, float] = {}
+    algorithm.module.eval()
+    for batch in batches:
+        report = algorithm.loss(batch.to(device))
+        for name, value in {"loss": report.loss_sum, **report.metric_sums}.items():
+            sums[name] = sums.get(name, 0.0) + float(value)
+            counts[name] = counts.get(name, 0.0) + float(report.metric_counts.get(name, report.count))
+    return {name: sums[name] / max(counts[name], 1e-12) for name in sums}
+
+
+@dataclass(frozen=True)
+class Generated:
+    """One response to each prompt, with what every measure and reward says of it."""
+
+    prompts: tuple[Prompt, ...]
+    responses: tuple[str, ...]
+    scores: Mapping[str, list[float]]
+
+    def means(self) -> dict[str, float]:
+        return {name: sum(values) / max(len(values), 1) for name, values in self.scores.items()}
+
+
+def generate_and_measure(
+    engine: RolloutEngine, rows: Sequence[Tokenized], rewards: Mapping[str, Reward], measures: Mapping[str, Measure],
+    batch_size: int, device: torch.device,
+) -> Generated:  # fmt: skip
+    """The engine must give one sample a prompt. Batch i draws from the random streams of step i."""
+    records: list[Prompt] = []
+    responses: list[str] = []
+    scores: dict[str, list[float]] = {f"reward/{name}": [] for name in rewards} | {"length": [], "cut_share": []}
+    for step, start in enumerate(range(0, len(rows), batch_size)):
+        rollout: Rollout = engine.generate(prompts(rows[start : start + batch_size]).to(device), step)
+        records += rollout.examples
+        responses += rollout.texts
+        scores["length"] += rollout.sequences.lengths.tolist()
+        scores["cut_share"] += rollout.is_cut.float().tolist()
+        for name, reward in rewards.items():
+            scores[f"reward/{name}"] += reward(rollout).totals().tolist()
+    for name, measure in measures.items():
+        scores[name] = measure(responses, records)
+    return Generated(tuple(records), tuple(responses), scores)

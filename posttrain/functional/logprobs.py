@@ -1,0 +1,60 @@
+"""From logits to the log-probabilities of given tokens, under the distribution that sampled them."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+MASKED = -1e9
+"""Log-probability of a token that a filter removed: finite, so that no gradient becomes NaN."""
+
+
+def keep_top_k(logits: Float[Tensor, "*S V"], top_k: int) -> Float[Tensor, "*S V"]:
+    """Keep the k largest logits (and ties with the k-th). Source: Fan et al. 2018, arXiv:1805.04833, section 5.3."""
+    if top_k >= logits.shape[-1]:
+        return logits
+    threshold = logits.topk(top_k, dim=-1).values[..., -1:]
+    return logits.masked_fill(logits < threshold, MASKED)
+
+
+def keep_top_p(logits: Float[Tensor, "*S V"], top_p: float) -> Float[Tensor, "*S V"]:
+    """Keep the smallest set of largest logits whose probability reaches p. Source: Holtzman et al. 2020, arXiv:1904.09751."""
+    sorted_logits, order = logits.sort(dim=-1, descending=True)
+    probabilities = sorted_logits.softmax(-1)
+    before = probabilities.cumsum(-1) - probabilities
+    removed = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= top_p)
+    return logits.masked_fill(removed, MASKED)
+
+
+def distribution_logits(
+    logits: Float[Tensor, "*S V"], temperature: float, top_k: int, top_p: float
+) -> Float[Tensor, "*S V"]:
+    """Logits of the sampling distribution: temperature, then top-k, then top-p. top_k 0 and top_p 1 mean no filter."""
+    logits = logits.float()
+    if temperature != 1.0:
+        logits = logits / temperature
+    if top_k > 0:
+        logits = keep_top_k(logits, top_k)
+    if top_p < 1.0:
+        logits = keep_top_p(logits, top_p)
+    return logits
+
+
+def token_logprobs(
+    logits: Float[Tensor, "*S V"], ids: Int[Tensor, "*S"], temperature: float, top_k: int, top_p: float
+) -> Float[Tensor, "*S"]:
+    """log π(id) under the sampling distribution of these logits.
+
+    A token that was sampled under other weights stays in the support: it counts as kept even where today's
+    filter would remove it. So the log-probability of a sampled token is always finite, and the ratio of a
+    policy to itself is 1.
+    """
+    filtered = distribution_logits(logits, temperature, top_k, top_p)
+    chosen = logits.float().gather(-1, ids.unsqueeze(-1)) / temperature
+    if top_k > 0 or top_p < 1.0:
+        filtered = filtered.scatter(-1, ids.unsqueeze(-1), chosen)
+    return chosen.squeeze(-1) - filtered.logsumexp(-1)
+
+
+def sequence_logprobs(logprobs: Float[Tensor, "B R"], mask: Bool[Tensor, "B R"]) -> Float[Tensor, "B"]:
+    """log π(y|x) = Σ_t log π(a_t|s_t) over the mask."""
+    return torch.where(mask, logprobs, 0.0).sum(-1)

@@ -1,0 +1,27 @@
+"""A trained module as model folders that anyone can load."""
+
+import shutil
+from pathlib import Path
+
+from torch import nn
+from transformers import PreTrainedTokenizerBase
+
+from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
+from posttrain.models.language_model import LanguageModel
+from posttrain.models.scorer import SequenceScorer
+
+
+def export(module: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write `folder` whole or not at all: a language model (the policy of an actor-critic) or a reward model."""
+    unfinished = folder.with_name(f".tmp-{folder.name}")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
+    if isinstance(module, SequenceScorer):
+        module.save(unfinished)
+    else:
+        policy = module.policy if isinstance(module, SeparateActorCritic | SharedActorCritic) else module
+        assert isinstance(policy, LanguageModel)
+        policy.hf_model.save_pretrained(unfinished)
+    tokenizer.save_pretrained(unfinished)
+    shutil.rmtree(folder, ignore_errors=True)
+    unfinished.rename(folder)

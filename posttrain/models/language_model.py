@@ -1,0 +1,84 @@
+"""A language model as the rest of the system sees it: sequences in, [B, R] out, whatever the family."""
+
+from collections.abc import Iterator
+from types import ModuleType
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+from transformers import PreTrainedModel
+
+from posttrain.batches import Sequences
+from posttrain.functional.kl import exact_kl
+from posttrain.functional.logprobs import distribution_logits, token_logprobs
+from posttrain.models.families import decoder_only, encoder_decoder
+from posttrain.settings import Settings
+
+LOGITS_AT_ONCE = 2**24
+"""Logits held at a time (64 MiB in float32): larger problems go through the head in chunks of tokens."""
+
+
+class Sampling(Settings):
+    """The distribution that responses are sampled from. top_k 0 and top_p 1 switch the filters off."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+
+
+def family_of(model: PreTrainedModel) -> ModuleType:
+    return encoder_decoder if model.config.is_encoder_decoder else decoder_only
+
+
+class LanguageModel(nn.Module):
+    """`forward` gives log-probabilities under `sampling`: the distribution that acts is the one that is scored."""
+
+    def __init__(self, hf_model: PreTrainedModel, sampling: Sampling | None = None):
+        super().__init__()
+        self.hf_model, self.sampling = hf_model, sampling or Sampling()
+
+    def forward(self, sequences: Sequences) -> Float[Tensor, "B R"]:
+        """log π(a_t|s_t) of each response token; 0 at padding."""
+        return self.logprobs_from(self.states(sequences), sequences)
+
+    def states(self, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
+        return family_of(self.hf_model).states(self.hf_model, sequences)
+
+    def logprobs_from(self, states: Float[Tensor, "B R1 D"], sequences: Sequences) -> Float[Tensor, "B R"]:
+        """Logits are computed at response tokens only and, when they are many, in chunks that the backward pass redoes."""
+        mask = sequences.response_mask
+        hidden, ids = states[:, :-1][mask], sequences.response_ids[mask]
+        pieces = [
+            checkpoint(self._token_logprobs, h, i, use_reentrant=False) if is_chunked else self._token_logprobs(h, i)
+            for h, i, is_chunked in self._chunks(hidden, ids)
+        ]
+        return torch.zeros_like(states[:, :-1, 0], dtype=torch.float32).masked_scatter(mask, torch.cat(pieces))
+
+    def _token_logprobs(self, hidden: Float[Tensor, "N D"], ids: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
+        logits = family_of(self.hf_model).logits(self.hf_model, hidden)
+        return token_logprobs(logits, ids, **self.sampling.model_dump())
+
+    def _chunks(self, hidden: Tensor, ids: Tensor) -> Iterator[tuple[Tensor, Tensor, bool]]:
+        size = max(1, LOGITS_AT_ONCE // self.hf_model.config.vocab_size)
+        is_chunked = len(ids) > size
+        for start in range(0, max(len(ids), 1), size):
+            yield hidden[start : start + size], ids[start : start + size], is_chunked
+
+
+@torch.no_grad()
+def kl_per_token(policy: LanguageModel, reference: LanguageModel, sequences: Sequences) -> Float[Tensor, "B R"]:
+    """Exact KL(π(·|s_t) ‖ π_ref(·|s_t)) over the vocabulary at each response token, at temperature 1; 0 at padding."""
+    mask: Bool[Tensor, "B R"] = sequences.response_mask
+    ids = sequences.response_ids[mask]
+    both = [(model, model.states(sequences)[:, :-1][mask]) for model in (policy, reference)]
+    pieces = []
+    for (ours, _, _), (theirs, _, _) in zip(
+        policy._chunks(both[0][1], ids), reference._chunks(both[1][1], ids), strict=True
+    ):
+        p, q = (
+            distribution_logits(family_of(m.hf_model).logits(m.hf_model, h), 1.0, 0, 1.0).log_softmax(-1)
+            for m, h in ((policy, ours), (reference, theirs))
+        )
+        pieces.append(exact_kl(p, q))
+    return torch.zeros_like(mask, dtype=torch.float32).masked_scatter(mask, torch.cat(pieces))

@@ -1,0 +1,157 @@
+"""Pretrained weights in, trained weights out. Safetensors only, and never code from a model folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModel,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as transformers_logging
+
+from posttrain.errors import InputError
+from posttrain.models.scorer import HEAD_FILE, ScoreStatistics, SequenceScorer, read_statistics
+
+M = TypeVar("M", bound=torch.nn.Module)
+BUILTIN = Path(__file__).parent / "builtin"
+DROPOUTS = (
+    "dropout", "dropout_rate", "attention_dropout", "activation_dropout", "classifier_dropout",
+    "resid_pdrop", "embd_pdrop", "attn_pdrop", "hidden_dropout", "hidden_dropout_prob",
+)  # fmt: skip
+
+transformers_logging.set_verbosity_error()
+transformers_logging.disable_progress_bar()
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A language model, its tokenizer, and the ids that end a response."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    end_ids: tuple[int, ...]
+
+    @property
+    def is_encoder_decoder(self) -> bool:
+        return bool(self.model.config.is_encoder_decoder)
+
+
+def locate(path: str) -> str:
+    """A folder, a hub name, or `builtin/NAME` for a model that ships with this package."""
+    if path.startswith("builtin/"):
+        folder = BUILTIN / path.removeprefix("builtin/")
+        if not folder.is_dir():
+            names = ", ".join(f"builtin/{p.name}" for p in sorted(BUILTIN.iterdir())) if BUILTIN.is_dir() else "none"
+            raise InputError(f"model {path}: there is no such built-in model; there are {names}")
+        return str(folder)
+    looks_like_folder = path.startswith((".", "/", "~")) or path.count("/") != 1
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not (folder / "config.json").exists():
+            raise InputError(f"{folder}/config.json: missing, so {folder} is not a model folder")
+        return str(folder)
+    if looks_like_folder or folder.exists():
+        raise InputError(f"model {path}: no such folder")
+    return path
+
+
+def _from_pretrained(loader: Any, path: str, **options: Any) -> Any:
+    try:
+        return loader.from_pretrained(locate(path), trust_remote_code=False, **options)
+    except (OSError, ValueError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"model {path}: cannot be loaded ({reason}); it must be a folder or hub name with "
+                         "config.json, tokenizer files and safetensors weights") from error  # fmt: skip
+
+
+def read_config(path: str, dropout: float | None) -> PreTrainedConfig:
+    config = _from_pretrained(AutoConfig, path)
+    return with_dropout(config, dropout)
+
+
+def with_dropout(config: PreTrainedConfig, dropout: float | None) -> PreTrainedConfig:
+    """Set every dropout rate that the architecture knows; None leaves them as they are."""
+    if dropout is not None:
+        for name in DROPOUTS:
+            if getattr(config, name, None) is not None:
+                setattr(config, name, dropout)
+    return config
+
+
+def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
+    tokenizer = _from_pretrained(AutoTokenizer, path)
+    if tokenizer.eos_token_id is None:
+        raise InputError(f"tokenizer of {path} has no eos token, so a response cannot end; set eos_token in its tokenizer_config.json")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token  # safe here: masks are made from lengths, never from pad ids
+    return tokenizer
+
+
+def load_language_model(path: str, dropout: float | None) -> Pretrained:
+    config = read_config(path, dropout)
+    loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model = _from_pretrained(loader, path, config=config, use_safetensors=True, dtype=torch.float32)
+    return pretrained(model, load_tokenizer(path))
+
+
+def pretrained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Pretrained:
+    generation = model.generation_config
+    ends = generation.eos_token_id if generation is not None else None
+    declared = [] if ends is None else ends if isinstance(ends, list) else [ends]
+    eos = tokenizer.eos_token_id
+    assert isinstance(eos, int)
+    return Pretrained(model, tokenizer, tuple(sorted({eos, *declared})))
+
+
+def initialize_language_model(architecture: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Pretrained:
+    """Random weights in the shape of `architecture`, a transformers config with its `model_type`."""
+    settings = dict(architecture)
+    model_type = settings.pop("model_type", None)
+    if model_type is None:
+        raise InputError("model.architecture.model_type: missing; name a transformers model type such as t5 or llama")
+    special = {
+        "vocab_size": len(tokenizer), "pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id, "decoder_start_token_id": tokenizer.pad_token_id,
+    }  # fmt: skip
+    try:
+        config = AutoConfig.for_model(model_type, **{**special, **settings})
+    except (ValueError, TypeError) as error:
+        raise InputError(f"model.architecture: {error}") from error
+    loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    return pretrained(loader.from_config(config, dtype=torch.float32), tokenizer)
+
+
+def load_backbone(path: str, dropout: float | None) -> PreTrainedModel:
+    """The model without its language-model head: where reward and value models start."""
+    config = read_config(path, dropout)
+    return _from_pretrained(AutoModel, path, config=config, use_safetensors=True, dtype=torch.float32)
+
+
+def new_scorer(path: str, dropout: float | None) -> SequenceScorer:
+    """A reward model to be trained: from a language model, or on from another reward model."""
+    scorer = SequenceScorer(load_backbone(path, dropout))
+    if (Path(locate(path)) / HEAD_FILE).exists():
+        scorer.load_head(Path(locate(path)))
+    return scorer
+
+
+def load_scorer(path: str) -> tuple[SequenceScorer, PreTrainedTokenizerBase, ScoreStatistics]:
+    """A trained reward model with its tokenizer and the statistics of its held-out scores."""
+    folder = Path(locate(path))
+    scorer = SequenceScorer(load_backbone(path, 0.0))
+    scorer.load_head(folder)
+    return freeze(scorer), load_tokenizer(path), read_statistics(folder)
+
+
+def freeze(module: M) -> M:
+    return module.eval().requires_grad_(False)

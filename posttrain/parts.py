@@ -1,0 +1,104 @@
+"""The models of a run, each built once, when an algorithm asks for it (`interfaces.Parts`)."""
+
+import copy
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor, nn
+
+from posttrain.config import RunConfig
+from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
+from posttrain.models.language_model import LanguageModel, Sampling
+from posttrain.models.loading import (
+    Pretrained,
+    freeze,
+    initialize_language_model,
+    load_backbone,
+    load_language_model,
+    load_tokenizer,
+    new_scorer,
+)
+from posttrain.models.tokenizer import train_tokenizer
+from posttrain.training.distributed import Ranks
+
+SEQ2SEQ_TYPES = ("t5", "mt5", "umt5", "longt5", "bart", "mbart", "pegasus")
+
+
+@dataclass
+class RunParts:
+    """`start` is the pretrained or random model that the run begins with; dropout is off unless the run asks for it."""
+
+    config: RunConfig
+    consumes: str
+    ranks: Ranks
+    texts: list[str]  # of the training records, for a tokenizer that is to be trained
+
+    @cached_property
+    def start(self) -> Pretrained:
+        model = self.config.model
+        if model.path is not None:
+            return load_language_model(model.path, self.dropout)
+        assert model.architecture is not None and model.tokenizer is not None
+        if model.tokenizer.path is not None:
+            tokenizer = load_tokenizer(model.tokenizer.path)
+        else:
+            assert model.tokenizer.vocab_size is not None
+            is_encoder_decoder = model.architecture["model_type"] in SEQ2SEQ_TYPES
+            tokenizer = train_tokenizer(self.texts, model.tokenizer.vocab_size, is_encoder_decoder)
+        torch.manual_seed(self.config.seed)
+        return initialize_language_model(model.architecture, tokenizer)
+
+    @property
+    def dropout(self) -> float | None:
+        """None keeps the model's own rates, for supervised learning; sampling and scoring must see one model, so 0."""
+        is_supervised = self.consumes in ("demonstrations", "judgements", "preferences")
+        return self.config.model.dropout if is_supervised else 0.0
+
+    @cached_property
+    def sampling(self) -> Sampling:
+        """The distribution of the rollout engine, under which policy and reference are scored too."""
+        if self.config.rollout is None:
+            return Sampling()
+        settings = self.config.rollout.settings
+        return Sampling(**{name: getattr(settings, name) for name in Sampling.model_fields})
+
+    @cached_property
+    def language_model(self) -> LanguageModel:
+        return LanguageModel(self.start.model, self.sampling).to(self.ranks.device)
+
+    def policy(self) -> nn.Module:
+        return self.ranks.wrap(self.language_model)
+
+    @cached_property
+    def _reference(self) -> LanguageModel:
+        if self.config.reference is not None:
+            model = load_language_model(self.config.reference, 0.0).model
+        else:
+            model = copy.deepcopy(self.start.model)
+        return freeze(LanguageModel(model, self.sampling)).to(self.ranks.device)
+
+    def reference(self) -> LanguageModel:
+        return self._reference
+
+    def actor_critic(self) -> nn.Module:
+        value = self.config.value_model
+        if value is not None and value.shared_trunk:
+            module: nn.Module = SharedActorCritic(self.language_model)
+        else:
+            path = value.path if value is not None and value.path is not None else self.config.model.path
+            assert path is not None, "online methods start from a model folder"
+            module = SeparateActorCritic(self.language_model, load_backbone(path, 0.0))
+        return self.ranks.wrap(module.to(self.ranks.device))
+
+    @cached_property
+    def scoring(self) -> nn.Module:
+        assert self.config.model.path is not None
+        torch.manual_seed(self.config.seed)
+        return new_scorer(self.config.model.path, self.dropout).to(self.ranks.device)
+
+    def scorer(self) -> nn.Module:
+        return self.ranks.wrap(self.scoring)
+
+    def sum_over_ranks(self, values: Tensor) -> Tensor:
+        return self.ranks.sum(values)

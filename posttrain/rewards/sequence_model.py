@@ -1,0 +1,71 @@
+"""One score for a whole response, from a trained reward model, normalised with the model's own held-out statistics."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from pydantic import Field
+from transformers import PreTrainedTokenizerBase
+
+from posttrain.batches import RewardStream, Rollout, Sequences
+from posttrain.data.collate import Encoder, collate_prompts, collate_sequences
+from posttrain.functional.reward_streams import place_at_last
+from posttrain.models.loading import load_scorer
+from posttrain.models.scorer import ScoreStatistics, SequenceScorer
+from posttrain.settings import Settings
+
+
+class Config(Settings):
+    model: str = Field(description="folder of a trained reward model")
+    scale: float = Field(1.0, gt=0, description="reward = (score - mean) / std * scale + bias")
+    bias: float = 0.0
+    should_normalize: bool = Field(True, description="subtract the mean and divide by the std of the model's held-out scores")
+    reads: Literal["prompt_and_response", "response", "text"] = Field(
+        "prompt_and_response",
+        description="what the model was trained to judge: a response to a prompt, a response alone, or both as one text",
+    )
+    batch_size: int = Field(64, gt=0, description="responses scored at a time")
+
+
+def build(config: Config, name: str, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> "SequenceModelReward":
+    scorer, own_tokenizer, statistics = load_scorer(config.model)
+    shares_tokens = own_tokenizer.get_vocab() == tokenizer.get_vocab() and config.reads == "prompt_and_response"
+    return SequenceModelReward(config, name, scorer.to(device), statistics, None if shares_tokens else own_tokenizer)
+
+
+@dataclass
+class SequenceModelReward:
+    config: Config
+    name: str
+    scorer: SequenceScorer
+    statistics: ScoreStatistics
+    tokenizer: PreTrainedTokenizerBase | None  # the scorer's own, when it does not read the policy's tokens
+
+    def __call__(self, rollout: Rollout) -> RewardStream:
+        mask = rollout.sequences.action_mask
+        sequences = rollout.sequences if self.tokenizer is None else self._encoded(rollout, self.tokenizer)
+        return RewardStream(self.name, *place_at_last(self.rewards(sequences.to(mask.device)).to(mask.device), mask))
+
+    @torch.no_grad()
+    def rewards(self, sequences: Sequences) -> torch.Tensor:
+        """(score − mean) / std · scale + bias of each response, [B]."""
+        scores = torch.cat([self.scorer(part) for part in sequences.split(self.config.batch_size)])
+        if self.config.should_normalize:
+            scores = (scores - self.statistics.mean) / max(self.statistics.std, 1e-6)
+        return scores * self.config.scale + self.config.bias
+
+    def _encoded(self, rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> Sequences:
+        """The same texts in the reward model's own tokens. Safe for one score a response: no span can shift."""
+        limit = self.scorer.backbone.config.max_position_embeddings if _has_positions(self.scorer) else 2**20
+        encoder = Encoder(tokenizer, bool(self.scorer.backbone.config.is_encoder_decoder), limit, limit, "left", "right")
+        examples = rollout.examples
+        texts = [example.text if self.config.reads == "prompt_and_response" else "" for example in examples]
+        responses = rollout.texts
+        if self.config.reads == "text":
+            responses = [f"{example.text} {text}" for example, text in zip(examples, responses, strict=True)]
+        prompts = collate_prompts([encoder.prompt(text) for text in texts], examples)
+        return collate_sequences(prompts, range(len(texts)), [encoder.response(text) for text in responses])
+
+
+def _has_positions(scorer: SequenceScorer) -> bool:
+    return getattr(scorer.backbone.config, "max_position_embeddings", None) is not None

@@ -1,0 +1,54 @@
+"""Batches made by acting: prompts → rollout → reward streams → experience."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from posttrain.batches import Experience, Prompts, RewardStream, Rollout
+from posttrain.errors import NumericStop
+from posttrain.interfaces import OnlineAlgorithm, Reward, RolloutEngine
+from posttrain.training.distributed import Ranks
+
+
+@dataclass(frozen=True)
+class WeightedReward:
+    name: str
+    weight: float
+    judge: Reward
+
+
+@dataclass(frozen=True)
+class Act:
+    """Everything that stands between prompts and a training batch."""
+
+    engine: RolloutEngine
+    rewards: Sequence[WeightedReward]
+    ranks: Ranks
+
+    def experience(
+        self, algorithm: OnlineAlgorithm, prompts: Prompts, step: int
+    ) -> tuple[Experience, dict[str, float], Rollout, list[RewardStream]]:
+        self.engine.load_weights(algorithm.module, step)
+        rollout = self.engine.generate(prompts, step)
+        streams = [reward.judge(rollout) for reward in self.rewards]
+        for reward, stream in zip(self.rewards, streams, strict=True):
+            if not torch.isfinite(stream.totals()).all():
+                raise NumericStop(f"reward {reward.name} gave a score that is not finite at step {step}")
+        weighted = [(reward.weight, stream) for reward, stream in zip(self.rewards, streams, strict=True)]
+        experience, metrics = algorithm.experience(rollout, weighted)
+        return experience, self._means(metrics, rollout, weighted), rollout, streams
+
+    def _means(
+        self, metrics: dict[str, Tensor], rollout: Rollout, weighted: Sequence[tuple[float, RewardStream]]
+    ) -> dict[str, float]:
+        """Means over the responses of all ranks, which hold equally many."""
+        metrics = dict(metrics)
+        metrics["reward"] = torch.stack([weight * stream.totals().mean() for weight, stream in weighted]).sum()
+        for _, stream in weighted:
+            metrics[f"reward/{stream.name}"] = stream.totals().mean()
+        metrics["length"] = rollout.sequences.lengths.float().mean()
+        metrics["cut_share"] = rollout.is_cut.float().mean()
+        values = self.ranks.sum(torch.stack([value.double() for value in metrics.values()])) / self.ranks.size
+        return dict(zip(metrics, values.tolist(), strict=True))

@@ -1,0 +1,92 @@
+"""The one training loop: for each pass over a batch, for each minibatch, one optimiser step.
+
+Losses come as a sum and a count from each microbatch; they are divided here, once, by the count of the whole
+minibatch over all ranks. So results depend neither on the microbatch size nor on the number of ranks.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from posttrain.errors import NumericStop
+from posttrain.interfaces import Algorithm, LossReport, OnlineAlgorithm
+from posttrain.training.distributed import Ranks
+from posttrain.training.optimizer import trained_parameters
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How one batch is gone through."""
+
+    num_passes: int
+    minibatch_size: int | None
+    microbatch_size: int | None
+    max_grad_norm: float
+
+
+def train_on_batch(
+    algorithm: Algorithm, batch: Any, optimizer: torch.optim.Optimizer, passes: Passes, shuffle: torch.Generator, ranks: Ranks
+) -> dict[str, float]:
+    """Train on one batch; the mean of each metric over its optimiser steps. Raises NumericStop before a bad step."""
+    totals: dict[str, float] = {}
+    num_steps = 0
+    for minibatch in _minibatches(batch, passes, shuffle):
+        metrics = optimizer_step(algorithm, minibatch, optimizer, passes, ranks)
+        totals = {name: totals.get(name, 0.0) + value for name, value in metrics.items()}
+        num_steps += 1
+        if isinstance(algorithm, OnlineAlgorithm) and algorithm.should_leave_batch(metrics):
+            break
+    return {name: value / num_steps for name, value in totals.items()} | {"num_updates": float(num_steps)}
+
+
+def _minibatches(batch: Any, passes: Passes, shuffle: torch.Generator) -> Iterator[Any]:
+    size = passes.minibatch_size or len(batch)
+    for _ in range(passes.num_passes):
+        if size >= len(batch):
+            yield batch
+            continue
+        order = torch.randperm(len(batch), generator=shuffle).tolist()
+        for start in range(0, len(order), size):
+            yield batch.select(order[start : start + size])
+
+
+def optimizer_step(
+    algorithm: Algorithm, minibatch: Any, optimizer: torch.optim.Optimizer, passes: Passes, ranks: Ranks
+) -> dict[str, float]:
+    reports = []
+    for microbatch in minibatch.split(passes.microbatch_size or len(minibatch)):
+        report = algorithm.loss(microbatch)
+        report.loss_sum.backward()
+        reports.append(report)
+    metrics, count = _means(reports, ranks)
+    parameters = [p for p in trained_parameters(optimizer) if p.grad is not None]
+    for parameter in parameters:
+        assert parameter.grad is not None
+        parameter.grad *= ranks.size / count  # across ranks the backward took the mean of the sums
+    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, passes.max_grad_norm))
+    metrics["grad_norm"] = grad_norm
+    wrong = [name for name in ("loss", "grad_norm") if not torch.isfinite(torch.tensor(metrics[name]))]
+    if wrong:
+        optimizer.zero_grad()
+        raise NumericStop(f"{' and '.join(wrong)} is not finite ({metrics}); the step was not taken")
+    optimizer.step()
+    optimizer.zero_grad()
+    return metrics
+
+
+def _means(reports: list[LossReport], ranks: Ranks) -> tuple[dict[str, float], float]:
+    """Every metric as sum / count over microbatches and ranks, and the count of the loss."""
+    sums: dict[str, Tensor] = {"loss": torch.stack([r.loss_sum.detach() for r in reports]).sum()}
+    counts: dict[str, Tensor] = {"loss": torch.stack([r.count.float() for r in reports]).sum()}
+    for name in reports[0].metric_sums:
+        sums[name] = torch.stack([r.metric_sums[name].float() for r in reports]).sum()
+        counts[name] = torch.stack([r.metric_counts.get(name, r.count).float() for r in reports]).sum()
+    names = list(sums)
+    both = ranks.sum(torch.stack([*(sums[n].double() for n in names), *(counts[n].double() for n in names)])).tolist()
+    totals, numbers = both[: len(names)], both[len(names) :]
+    if numbers[0] == 0:
+        raise NumericStop("a minibatch holds nothing to train on: every token or pair of it is masked out")
+    return {n: t / max(c, 1e-12) for n, t, c in zip(names, totals, numbers, strict=True)}, numbers[0]

@@ -1,0 +1,109 @@
+"""A run in time: batch after batch, with metrics, evaluations, checkpoints and stops between them.
+
+A step is one batch. Everything that has memory is in `state_dict`; data order, shuffles, sampling and the learning
+rate are functions of (seed, step), so that a resumed run continues with the same bits.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from posttrain import randomness
+from posttrain.config import TrainingSettings
+from posttrain.interfaces import Algorithm, OnlineAlgorithm
+from posttrain.training.distributed import Ranks
+from posttrain.training.loop import Passes, train_on_batch
+from posttrain.training.optimizer import learning_rate_factor, set_learning_rate
+from posttrain.training.signals import Stop
+
+
+class Batches(Protocol):
+    """Where batches come from; a row order that is saved and restored."""
+
+    def next(self, step: int) -> tuple[Any, dict[str, float]]: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@dataclass
+class Trainer:
+    algorithm: Algorithm
+    optimizer: torch.optim.Optimizer
+    batches: Batches
+    settings: TrainingSettings
+    num_steps: int
+    seed: int
+    ranks: Ranks
+    log: Callable[[int, dict[str, float]], None]
+    evaluate: Callable[[int], None]  # measures and logs the module as it is at this step
+    save: Callable[[int, dict[str, Any]], None]
+    evaluate_every: int | None
+    save_every: int
+    step: int = 0
+    seconds_waiting: float = 0.0  # for batches: reading, sampling, rewards
+
+    def run(self, stop: Stop) -> str:
+        """Train to the last step. Returns why it ended: `done`, or the algorithm's reason to stop early."""
+        if self.step == 0:
+            self.evaluate(0)
+        saved_step = self.step
+        reason = None
+        while self.step < self.num_steps and reason is None:
+            reason = self._one_step()
+            is_last = self.step == self.num_steps or reason is not None
+            if is_last or (self.evaluate_every and self.step % self.evaluate_every == 0):
+                self.evaluate(self.step)
+            if is_last or self.step % self.save_every == 0 or stop.requested:
+                self.save(self.step, self.state_dict())
+                saved_step = self.step
+            stop.raise_if_requested(f"stopped after step {saved_step}, which is saved")
+        return reason or "done"
+
+    def _one_step(self) -> str | None:
+        started = time.perf_counter()
+        batch, metrics = self.batches.next(self.step)
+        self.seconds_waiting += time.perf_counter() - started
+        factor = learning_rate_factor(self.step, self.num_steps, self.settings)
+        set_learning_rate(self.optimizer, factor)
+        self.algorithm.module.train()
+        shuffle = randomness.stream(self.seed, "minibatches", self.step)
+        trained = train_on_batch(self.algorithm, batch, self.optimizer, self._passes, shuffle, self.ranks)
+        self.step += 1
+        learning_rate = factor * self.settings.learning_rate
+        rollout_metrics = {f"rollout/{name}": value for name, value in metrics.items()}
+        self.log(self.step, rollout_metrics | {f"train/{n}": v for n, v in trained.items()} | {"train/learning_rate": learning_rate})
+        return self.algorithm.should_stop(metrics) if isinstance(self.algorithm, OnlineAlgorithm) else None
+
+    @property
+    def _passes(self) -> Passes:
+        s = self.settings
+        return Passes(s.passes, s.minibatch_size, s.microbatch_size, s.max_grad_norm)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "model": self.algorithm.module.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "algorithm": self.algorithm.state_dict() if isinstance(self.algorithm, OnlineAlgorithm) else {},
+            "loop": {"step": self.step, "batches": self.batches.state_dict()},
+            "randomness": randomness.capture(),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.algorithm.module.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        if isinstance(self.algorithm, OnlineAlgorithm):
+            self.algorithm.load_state_dict(state["algorithm"])
+        self.step = state["loop"]["step"]
+        self.batches.load_state_dict(state["loop"]["batches"])
+        randomness.restore(state["randomness"])  # last: building the rest drew random numbers
+
+
+def steps_of(settings: TrainingSettings, batches_per_epoch: int) -> int:
+    if settings.num_steps is not None:
+        return settings.num_steps
+    assert settings.num_epochs is not None
+    return max(1, math.ceil(settings.num_epochs * batches_per_epoch))
