@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from posttrain.errors import EnvironmentFault, InputError, NumericStop
+from posttrain.training.signals import Interrupted
 
 INTERRUPTED = 130  # 128 + SIGINT, as shells report it
 PIPE_CLOSED = 141  # 128 + SIGPIPE
@@ -22,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments.run(arguments)
         sys.stdout.flush()
-    except (InputError, EnvironmentFault, NumericStop) as error:
+    except (InputError, EnvironmentFault, NumericStop, Interrupted) as error:
         if arguments.debug:
             raise
         for line in str(error).splitlines():
