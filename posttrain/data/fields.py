@@ -124,9 +124,10 @@ def as_label(found: object, where: Where, name: str) -> Label:
 
 def check_unique(found: str, where: Where, name: str, seen: dict[str, Where]) -> None:
     """`found` occurs once in the file; `seen` collects the places of the earlier ones. An empty text is no name."""
-    if found and found in seen:
+    if found in seen:
         raise where.fault(f"{name} {shown(found)} was used before, at line {seen[found].line}; give each row its own")
-    seen[found] = where
+    if found:
+        seen[found] = where
 
 
 def take(rows: Sequence[Item], num: int | None, path: Path, start: int = 0) -> list[Item]:

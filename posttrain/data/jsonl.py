@@ -1,6 +1,6 @@
 """Strict JSON rows: a file is read whole and sound, or refused with `file:line: message`.
 
-`read_rows` reads .jsonl and .jsonl.gz (one object a line) and .json (a list of objects), all UTF-8 as RFC 8259 writes it.
+`read_rows` reads .jsonl and .jsonl.gz (one object a line) and .json (a list of objects), UTF-8 as RFC 8259 writes it.
 It never repairs and never skips; what other readers let pass (NaN, a key given twice, half a surrogate pair) is an
 `InputError` too. `posttrain.data.fields` takes typed values out of a row.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from posttrain.data.lines import MAX_LINE, Where, as_text, checked_size, open_bytes, read_lines, shown
+from posttrain.data.lines import MAX_LINE, Where, as_text, open_bytes, read_lines, shown
 from posttrain.errors import EnvironmentFault, InputError
 
 MAX_DOCUMENT = 256 * 2**20  # bytes of a .json file, which is parsed as a whole
@@ -33,8 +33,9 @@ def read_rows(path: Path | str) -> Iterator[tuple[Where, Row]]:
         return
     for where, line in read_lines(path, ENDINGS):
         value, end = _decode(line, len(line) - len(line.lstrip(" \t")), where)
-        if line[end:].strip(" \t"):
-            raise where.fault(f"more text after the row at column {end + 1}; write one object a line")
+        if rest := line[end:].lstrip(" \t"):
+            column = len(line) - len(rest) + 1
+            raise where.fault(f"more text after the row at column {column}; write one object a line")
         yield where, _as_row(value, where)
 
 
@@ -90,8 +91,7 @@ def _sync_folder(folder: Path) -> None:
 
 def _rows_of_document(path: Path) -> Iterator[tuple[Where, Row]]:
     """The objects of one JSON list, each with the line that it starts on."""
-    checked_size(path, ENDINGS)
-    with open_bytes(path, is_packed=False) as file:
+    with open_bytes(path, (".json",)) as file:
         raw = file.read(MAX_DOCUMENT + 1)
     if len(raw) > MAX_DOCUMENT:
         raise InputError(f"{path}: more than {MAX_DOCUMENT} bytes in one document; write it as .jsonl")
@@ -163,17 +163,12 @@ def _decode(text: str, position: int, where: Where) -> tuple[object, int]:
 
 
 def _depth(value: object) -> int:
+    """Levels of objects and lists; counted without recursion, which is what they could exhaust."""
     depth, level = 0, [value]
-    while level:
-        level = [child for item in level for child in _children(item)]
+    while level := [item for item in level if isinstance(item, dict | list)]:
         depth += 1
-    return depth - 1
-
-
-def _children(value: object) -> Iterable[object]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
+        level = [child for item in level for child in (item.values() if isinstance(item, dict) else item)]
+    return depth
 
 
 def _object(pairs: list[tuple[str, Any]]) -> Row:

@@ -11,14 +11,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO
 
 from posttrain.errors import InputError
 
 MAX_LINE = 16 * 2**20  # bytes; far above any prompt, and small enough to fail before memory does
 MAX_FILE = 8 * 2**30  # bytes after decompression
-MAX_EXPANSION = 200  # times the packed size; text packs 3 to 30 fold, a gzip bomb up to 1032 fold
-MIN_BOMB = 8 * 2**20  # bytes; below it no expansion is worth refusing
+MAX_EXPANSION = 200  # times the packed bytes read so far; text packs 3 to 30 fold, a gzip bomb up to 1032 fold
+MIN_BOMB = 2 * 2**20  # bytes; below it no expansion is worth refusing
 
 BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # UTF-8, UTF-16 little endian, UTF-16 big endian
 
@@ -44,13 +44,12 @@ def shown(value: object) -> str:
 
 
 def read_lines(path: Path | str, endings: tuple[str, ...] = (".txt",)) -> Iterator[tuple[Where, str]]:
-    """Every line of a UTF-8 text file without its newline. Raises InputError at the first fault, an empty line included."""
+    """Every line of a UTF-8 text file without its newline. Raises InputError at the first fault, also an empty line."""
     path = Path(path)
-    size = checked_size(path, endings)
     is_packed = path.name.lower().endswith(".gz")
-    num_bytes = 0
-    with open_bytes(path, is_packed) as file:
-        line = 0
+    line = num_bytes = 0
+    with open_bytes(path, endings) as stored:
+        file = gzip.GzipFile(fileobj=stored) if is_packed else stored
         while raw := _readline(file, Where(path, line + 1)):
             line += 1
             where = Where(path, line)
@@ -59,7 +58,7 @@ def read_lines(path: Path | str, endings: tuple[str, ...] = (".txt",)) -> Iterat
                 raise where.fault(f"line is longer than {MAX_LINE} bytes; split the row, or write one object a line")
             if num_bytes > MAX_FILE:
                 raise where.fault(f"file holds more than {MAX_FILE} bytes; split it into smaller files")
-            if is_packed and num_bytes > MIN_BOMB and num_bytes > MAX_EXPANSION * size:
+            if is_packed and num_bytes > MIN_BOMB and num_bytes > MAX_EXPANSION * stored.tell():
                 raise where.fault(f"gzip expands more than {MAX_EXPANSION} fold; unpack the file if you trust it")
             text = as_text(raw, where)
             if not text.strip():
@@ -69,8 +68,8 @@ def read_lines(path: Path | str, endings: tuple[str, ...] = (".txt",)) -> Iterat
         raise InputError(f"{path}: file is empty; expected one row a line")
 
 
-def checked_size(path: Path, endings: tuple[str, ...]) -> int:
-    """Bytes of an existing, regular, non-empty file with one of the endings."""
+def open_bytes(path: Path, endings: tuple[str, ...]) -> BinaryIO:
+    """Open an existing, regular, non-empty file with one of the endings."""
     try:
         if not path.exists():
             near = difflib.get_close_matches(path.name, os.listdir(path.parent) if path.parent.is_dir() else [], 1)
@@ -80,24 +79,16 @@ def checked_size(path: Path, endings: tuple[str, ...]) -> int:
             raise InputError(f"{path}: is a directory; name a file in it")
         if not path.is_file():
             raise InputError(f"{path}: is not a regular file; copy the rows to one")
-        size = path.stat().st_size
+        if not path.name.lower().endswith(endings):
+            raise InputError(f"{path}: unknown kind of file; expected a name that ends in {', '.join(endings)}")
+        if path.stat().st_size == 0:
+            raise InputError(f"{path}: file is empty; expected at least one row")
+        return open(path, "rb")
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}; check the path and its permissions") from error
-    if not path.name.lower().endswith(endings):
-        raise InputError(f"{path}: unknown kind of file; expected a name that ends in {', '.join(endings)}")
-    if size == 0:
-        raise InputError(f"{path}: file is empty; expected at least one row")
-    return size
 
 
-def open_bytes(path: Path, is_packed: bool) -> BinaryIO:
-    try:
-        return cast(BinaryIO, gzip.open(path, "rb")) if is_packed else open(path, "rb")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read: {error.strerror}; check its permissions") from error
-
-
-def _readline(file: BinaryIO, where: Where) -> bytes:
+def _readline(file: BinaryIO | gzip.GzipFile, where: Where) -> bytes:
     try:
         return file.readline(MAX_LINE + 1)
     except EOFError as error:

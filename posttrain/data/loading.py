@@ -10,8 +10,8 @@ class DataOrder:
     """An endless iterator over batches of row numbers.
 
     The permutation of an epoch depends on (seed, epoch) alone, so the state is two numbers: the epoch, and the rows of
-    it already given out. The last batch of an epoch holds what is left, unless `should_drop_last`. The state moves on to
-    the next epoch with the last batch, so that one saved at the end of an epoch begins the following one.
+    it already given out. The last batch of an epoch holds what is left, unless `should_drop_last`. The state moves on
+    to the next epoch with the last batch, so that one saved at the end of an epoch begins the following one.
 
     Raises InputError for settings that would give no batch.
     """
@@ -79,7 +79,7 @@ class DataOrder:
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Raises InputError for a state that this order never takes, as after a change of the data."""
         epoch, position = state["epoch"], state["position"]
-        if epoch < 0 or position not in range(0, self.num_rows, self.batch_size):
+        if epoch < 0 or position not in range(0, self.num_batches * self.batch_size, self.batch_size):
             raise InputError(
                 f"data order at epoch {epoch}, row {position} does not fit {self.num_rows} rows in batches of"
                 f" {self.batch_size}; resume with the data and batch_size of the saved run"

@@ -6,8 +6,9 @@ or each of the three a list of {"role", "content"} messages of a single turn, wh
 repeat the user's message and `prompt` may then be left out.
 
 Any number of responses and judgements:
-    {"prompt": text, "responses": [text, ...], "pairs": [[first, second, label], [first, second, label, annotator], ...]}
-where `first` and `second` count from 0 and the label is 0 (no preference), 1 (first better) or 2 (second better).
+    {"prompt": text, "responses": [text, ...], "pairs": [[first, second, label], ...]}
+where `first` and `second` count from 0, the label is 0 (no preference), 1 (first better) or 2 (second better), and a
+pair may name its annotator as a fourth value.
 
 Both take the optional "references", "id" and "facts".
 """

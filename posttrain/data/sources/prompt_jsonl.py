@@ -1,4 +1,4 @@
-"""Prompts from rows {"prompt": text} with optional "references", "id" and "facts", or from a .txt file with one a line."""
+"""Prompts from rows {"prompt": text} with optional "references", "id" and "facts", or from the lines of a .txt file."""
 
 from pathlib import Path
 from typing import Any

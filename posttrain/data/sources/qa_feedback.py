@@ -1,13 +1,13 @@
 """QA-Feedback (Wu et al. 2023, arXiv:2306.01693, github.com/allenai/FineGrainedRLHF): its files as they are.
 
-Demonstration rows: {"text", "answer": [text, ...], "passages": [{"wikipage", "content"}, ...], "question"}, where `text`
-is the model's input, "question: Q context: wikipage: TITLE text: TEXT | wikipage: TITLE text: TEXT ...".
+Demonstration rows: {"text", "answer": [text, ...], "passages": [{"wikipage", "content"}, ...], "question"}, where
+`text` is the model's input, "question: Q context: wikipage: TITLE text: TEXT | wikipage: TITLE text: TEXT ...".
 Feedback rows: {"question", "passages": [[title, sentence, ...], ...], "gold", "prediction 1".."prediction 4",
 "feedback", "preference": six labels for the pairs 12, 13, 14, 23, 24, 34}.
 
 A feedback row has no input text, so it is rebuilt from the sentences. Of the 357 questions that dev.jsonl and
-dev_feedback.jsonl share, 348 prompts come out equal to the character; the other 9 differ by one or two blanks, where the
-sentence splitter of the data set cut between words that no blank separated ("FanFiction.Net").
+dev_feedback.jsonl share, 348 prompts come out equal to the character; the other 9 differ by one or two blanks, where
+the sentence splitter of the data set cut between words that no blank separated ("FanFiction.Net").
 """
 
 from itertools import combinations
@@ -63,7 +63,7 @@ def _demonstration(row: Row, where: Where) -> Demonstration:
     check_names(row, where, DEMONSTRATION_FIELDS)
     answers = texts(row, where, "answer")
     question = text(row, where, "question")
-    facts = {"question": question, "passages": items(row, where, "passages")}
+    facts = {"question": question, "passages": items(row, where, "passages", is_empty_allowed=True)}
     return Demonstration(Prompt(text(row, where, "text"), question, answers, facts), answers[0])
 
 
@@ -80,7 +80,7 @@ def _comparison(row: Row, where: Where) -> Comparison:
         Pair(first, second, as_label(found, where, f"preference[{i}]"))
         for i, ((first, second), found) in enumerate(zip(positions, labels, strict=True))
     )
-    passages = items(row, where, "passages")
+    passages = items(row, where, "passages", is_empty_allowed=True)  # retrieval finds nothing for a few questions
     facts: dict[str, Any] = {
         "question": question,
         "passages": passages,

@@ -1,9 +1,9 @@
 """Texts with a sentiment label, rows {"text", "label": 0 or 1}: IMDB (Maas et al. 2011), SST-2 (Socher et al. 2013).
 
-HTML line breaks (`<br />`, with the white space around them) become one blank. Rows are shuffled, then `start` and `num`
-choose a range, then `label` keeps one class of it: uses with disjoint ranges of the same `shuffle_seed` share no row,
-whatever their labels. The shuffle puts equal texts side by side, so that disjoint ranges share no text either, but for
-one at a boundary.
+HTML line breaks (`<br />`, with the white space around them) become one blank. Rows are shuffled, then `start` and
+`num` choose a range, then `label` keeps one class of it: uses with disjoint ranges of the same `shuffle_seed` share no
+row, whatever their labels. The shuffle puts equal texts side by side, so that disjoint ranges share no text either,
+but for one at a boundary.
 """
 
 import hashlib
