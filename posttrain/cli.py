@@ -5,6 +5,7 @@ Exit codes: 0 done, 2 bad input or state, 3 the environment (disk, lock), 4 a lo
 """
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -20,6 +21,7 @@ PIPE_CLOSED = 141  # 128 + SIGPIPE
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. What a user can mend is one line per fault, without a traceback."""
     arguments = _parsed(sys.argv[1:] if argv is None else argv)
+    _show_messages()
     try:
         arguments.run(arguments)
         sys.stdout.flush()
@@ -39,6 +41,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     return 0
+
+
+class _Message(logging.Handler):
+    """One line on what is standard error at that moment, which a progress bar may have put itself before."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        label = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        print(f"{label}{self.format(record)}", file=sys.stderr)
+
+
+def _show_messages() -> None:
+    """Show what posttrain logs; libraries keep their own settings."""
+    logger = logging.getLogger("posttrain")
+    logger.handlers = [_Message()]
+    logger.setLevel(logging.INFO)
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:

@@ -1,5 +1,6 @@
 """The command line answers at once, passes on what it was told, and turns each fault into a line and an exit code."""
 
+import logging
 import re
 import subprocess
 import sys
@@ -158,3 +159,14 @@ def test_a_bad_config_is_refused_before_anything_is_made(tmp_path: Path):
     assert f"posttrain: {path}: sed is not a setting; did you mean seed?" in result.stderr
     assert all(line.startswith("posttrain: ") for line in result.stderr.splitlines())
     assert not (tmp_path / "out").exists()
+
+
+def test_messages_are_shown_and_warnings_say_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+    def speak(_arguments: Any) -> None:
+        logging.getLogger("posttrain.anything").info("a %d", 1)
+        logging.getLogger("posttrain.anything").warning("b")
+        logging.getLogger("elsewhere").info("c")
+
+    monkeypatch.setattr(cli, "_chat", speak)
+    assert cli.main(["chat", "x"]) == 0
+    assert capsys.readouterr().err == "a 1\nwarning: b\n"
