@@ -161,6 +161,11 @@ def test_a_bad_config_is_refused_before_anything_is_made(tmp_path: Path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_report_of_no_run_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert cli.main(["report", str(tmp_path / "no")]) == 2
+    assert str(tmp_path / "no") in capsys.readouterr().err
+
+
 def test_messages_are_shown_and_warnings_say_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def speak(_arguments: Any) -> None:
         logging.getLogger("posttrain.anything").info("a %d", 1)
