@@ -6,7 +6,21 @@ kill the program at each of them in turn.
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from posttrain.errors import EnvironmentFault
+
+
+@contextmanager
+def faults_named(path: Path, advice: str) -> Iterator[None]:
+    """Turn the operating system's refusal (disk full, no permission, ...) into an EnvironmentFault naming the file."""
+    try:
+        yield
+    except OSError as fault:
+        file = fault.filename if isinstance(fault.filename, str) else path
+        raise EnvironmentFault(f"{file}: {fault.strerror}; {advice}") from fault
 
 
 def sync(path: Path) -> None:
