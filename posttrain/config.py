@@ -210,7 +210,7 @@ class RunConfig(Section):
     seed: NonNegativeInt = 0
     """Seed of everything random: weights, data order, dropout, sampling."""
     num_threads: PositiveInt | None = None
-    """CPU threads. Part of the run's identity: other counts round differently. None: chosen at the start and recorded."""
+    """CPU threads; other counts round differently. By default chosen at the start and recorded."""
     out: str | None = None
     """The run folder; by default runs/NAME for the file NAME.yaml."""
     model: ModelSettings
@@ -246,7 +246,7 @@ class RunConfig(Section):
 
 
 def load(path: str | Path, overrides: Sequence[str] = (), out: str | None = None) -> RunConfig:
-    """Read a run from YAML. `overrides` are `a.b=value`, `out` the run folder. InputError lists every fault, one per line."""
+    """Read a run from YAML, with overrides `a.b=value` and its run folder. InputError: every fault, one per line."""
     values, origin = merged(path, overrides)
     config = validated(RunConfig, values, origin)
     return config.model_copy(update={"out": out or config.out or f"runs/{Path(path).stem}"})

@@ -134,10 +134,8 @@ def _faults(detail: ErrorDetails, model: type[BaseModel]) -> Iterator[tuple[Loca
     elif cause is not None:
         yield location, f": {cause}"
     elif message.startswith("Input "):
-        yield (
-            location,
-            f" {message.removeprefix('Input ').replace('an object', 'a mapping')}, not {json.dumps(detail['input'], default=str)}",
-        )
+        demand = message.removeprefix("Input ").replace("an object", "a mapping")
+        yield location, f" {demand}, not {json.dumps(detail['input'], default=str)}"
     else:
         yield location, f": {message}"
 

@@ -1,7 +1,7 @@
 """The folder is the registry: `find("algorithms", "ppo")` is `posttrain/algorithms/ppo.py`.
 
-A plug-in is one file (or a package, when it needs several) with a frozen `Config`; files beside it without one are its workings, not plug-ins.
-Each file in evaluation/measures is a measure. Names are read from the files' text, so listing imports no plug-in.
+A plug-in is one file with a frozen `Config`, or a folder whose `__init__.py` takes `Config` from a file inside it;
+files without one are the workings of others. Names are read from the files' text, so listing imports no plug-in.
 """
 
 import re
@@ -30,7 +30,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def kind_of(kinds: str | Sequence[str], name: str) -> str:
-    """The first of `kinds` that has a plug-in of this name. InputError, with the nearest name and all names, if none."""
+    """The first of `kinds` with a plug-in of this name. InputError that names the nearest, and all, if there is none."""
     candidates = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     for kind in candidates:
         if name in names(kind):
