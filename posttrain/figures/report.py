@@ -49,6 +49,15 @@ class ReportData:
     pair_scores: tuple[Sequence[float], Sequence[float]] = ((), ())  # of preferred and of rejected answers
 
 
+def write_report(run_dir: Path) -> Path:
+    """Write run_dir/report.html: the quickstart's where there is a summary.json, else that of one training run."""
+    if (run_dir / "summary.json").is_file():
+        return write_quickstart(run_dir)
+    if (run_dir / "metrics.jsonl").is_file():
+        return write_run(run_dir)
+    raise InputError(f"{run_dir}: holds neither summary.json nor metrics.jsonl; give the folder of a run")
+
+
 def write_quickstart(run_dir: Path) -> Path:
     """Write run_dir/report.html from the files that the quickstart left there, and return its path."""
     return _write_page(run_dir, quickstart_page(read_quickstart(run_dir)))
@@ -63,7 +72,7 @@ def read_quickstart(run_dir: Path) -> ReportData:
     answers = side_by_side(rows)
     return ReportData(
         title="From a base model to PPO and DPO",
-        machine=_versions(run_dir),
+        machine=_versions(run_dir) or _versions(run_dir / STAGES[0].folder),
         summary=summary,
         curves={name: read_metrics(path) for name, path in logs.items() if path.is_file()},
         answers=answers[:NUM_ANSWERS],

@@ -61,8 +61,8 @@ STAGES = (
                 "Accuracy on held-out pairs",
                 "share of pairs",
                 (("evaluation/accuracy", "held out"),),
-                "Chance is 0.5; the annotators' own noise sets the ceiling.",
-                level=("ceiling", "annotators' ceiling"),
+                "Chance is 0.5; annotators are noisy, so even the true reward reaches only the ceiling.",
+                level=("ceiling", "ceiling: the true reward"),
             ),
         ),
     ),
@@ -98,7 +98,7 @@ STAGES = (
             Chart(
                 "Explained variance",
                 "1 is perfect",
-                (("train/explained_variance", "explained variance"),),
+                (("rollout/explained_variance", "explained variance"),),
                 "Share of the returns' variance that the value model predicts.",
                 is_optional=True,
             ),
@@ -125,11 +125,16 @@ STAGES = (
         "DPO",
         "The policy is trained directly on the preference pairs, without a reward model.",
         (
-            Chart("Loss", "nats per pair", (("train/loss", "training"),), "Starts at log 2 = 0.693."),
+            Chart(
+                "Loss",
+                "nats per pair",
+                (("evaluation/loss", "held out"), ("train/loss", "training")),
+                "Starts at log 2 = 0.693.",
+            ),
             Chart(
                 "Implicit accuracy",
                 "share of pairs",
-                (("train/accuracy", "training"),),
+                (("evaluation/accuracy", "held out"), ("train/accuracy", "training")),
                 "Pairs in which the chosen answer gained more probability than the rejected one.",
             ),
             Chart("Margin", "reward units", (("train/margin", "training"),), "Implicit reward, chosen minus rejected."),

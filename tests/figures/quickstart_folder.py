@@ -106,7 +106,7 @@ def logs(generator: np.random.Generator) -> dict[str, list[dict[str, float]]]:
                 "rollout/cut_share": max(0.0, 0.04 + noise(0.01)),
                 "train/value_loss": 0.1 + 0.9 * math.exp(-5 * done) + abs(noise(0.03)),
                 "train/clip_fraction": max(0.0, 0.12 * math.exp(-done) + noise(0.015)),
-                "train/explained_variance": 0.7 - 0.9 * math.exp(-5 * done) + noise(0.04),
+                "rollout/explained_variance": 0.7 - 0.9 * math.exp(-5 * done) + noise(0.04),
             }
         )
     for step in range(1, 101):
@@ -122,4 +122,6 @@ def logs(generator: np.random.Generator) -> dict[str, list[dict[str, float]]]:
                 "train/rejected_log_ratio": -2.0 * done - 10 * margin + noise(0.4),
             }
         )
+    for step in (0, 50, 100):
+        dpo.append({"step": step, "evaluation/loss": 0.693 - step / 500, "evaluation/accuracy": 0.5 + step / 450})
     return {"sft": sft, "reward_model": reward_model, "ppo": ppo, "dpo": dpo}

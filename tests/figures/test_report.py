@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import pytest
 
 from posttrain.errors import InputError
-from posttrain.figures.report import findings, write_png, write_quickstart, write_run
+from posttrain.figures.report import findings, write_png, write_quickstart, write_report, write_run
 from tests.figures.quickstart_folder import NASTY, write_folder
 
 VOID = {"meta", "link", "br", "hr", "img", "input"}
@@ -153,7 +153,9 @@ def test_what_was_not_logged_is_named(quickstart, tmp_path):
     (folder / "reward_model" / "pair_scores.jsonl").unlink()
     text = " ".join(Outline(write_quickstart(folder).read_text()).words("p"))
     assert "the run did not log it: evaluation/rougeL, evaluation/loss." in text
-    assert "train/loss, train/accuracy, train/margin, train/chosen_log_ratio, train/rejected_log_ratio." in text
+    assert (
+        "evaluation/accuracy, train/accuracy, train/margin, train/chosen_log_ratio, train/rejected_log_ratio." in text
+    )
 
 
 def test_without_a_gold_reward_the_learned_one_is_shown(tmp_path):
@@ -168,7 +170,7 @@ def test_findings_follow_the_intervals():
         return {"gold_reward": {"mean": mean, "low": low, "high": high}}
 
     models = {"sft": cell(0.5, 0.4, 0.6), "a": cell(0.7, 0.61, 0.8)}
-    models |= {"b": cell(0.6, 0.55, 0.7), "c": cell(0.2, 0.1, 0.3)}
+    models |= {"b": cell(0.65, 0.55, 0.7), "c": cell(0.2, 0.1, 0.3)}
     better, unclear, worse = findings({"seconds": {}, "reward_model": {}, "models": models})
     assert better.startswith("a: gold reward 0.700 [0.610, 0.800] against 0.500 [0.400, 0.600], better than SFT")
     assert "not told apart" in unclear
@@ -200,6 +202,22 @@ def test_run_report_shows_metrics_generations_and_config(quickstart, tmp_path):
     assert "answer at 9" not in html
     assert outline.words("pre") == ["seed: 0  # <script>\n"]
     assert any("Left out: 1 values that are not finite" in caption for caption in outline.words("figcaption"))
+
+
+def test_the_kind_of_folder_decides_the_report(quickstart, tmp_path):
+    folder = copy(quickstart, tmp_path)
+    assert "The models compared" in write_report(folder).read_text()
+    assert "Training run ppo" in write_report(folder / "ppo").read_text()
+    with pytest.raises(InputError, match=r"neither summary\.json nor metrics\.jsonl"):
+        write_report(tmp_path)
+
+
+def test_machine_is_read_from_the_first_stage_where_the_folder_has_none(quickstart, tmp_path):
+    folder = copy(quickstart, tmp_path)
+    (folder / "versions.json").rename(folder / "sft" / "versions.json")
+    assert "cpu Example CPU · threads 2 · python 3.11.9 · torch 2.13.0" in Outline(
+        write_quickstart(folder).read_text()
+    ).words("p")
 
 
 def test_png_is_drawn(quickstart, tmp_path):
