@@ -30,7 +30,7 @@ def names(kind: str) -> tuple[str, ...]:
 
 
 def kind_of(kinds: str | Sequence[str], name: str) -> str:
-    """The first of `kinds` with a plug-in of this name. InputError that names the nearest, and all, if there is none."""
+    """The first of `kinds` with a plug-in of this name. If there is none, InputError names the nearest and all."""
     candidates = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     for kind in candidates:
         if name in names(kind):

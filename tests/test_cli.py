@@ -136,19 +136,20 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch):
         cli.main(["chat", "x"])
 
 
-def test_a_reader_that_leaves_is_no_noise():
+@pytest.mark.parametrize("lines", [1, 10_000], ids=["in the buffer", "beyond the buffer"])
+def test_a_reader_that_leaves_is_no_noise(lines: int):
     script = (
         "import sys; from posttrain import cli; "
-        "cli._chat = lambda arguments: [print('x' * 1000) for _ in range(10000)]; "
+        f"cli._chat = lambda arguments: [sys.stdin.readline(), *(print('x' * 1000) for _ in range({lines}))]; "
         "sys.exit(cli.main(['chat', 'm']))"
     )
-    talk = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    talk = subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
     assert talk.stdout is not None
-    assert talk.stderr is not None
-    talk.stdout.readline()
     talk.stdout.close()
-    assert talk.stderr.read() == ""
-    assert talk.wait(30) == 141
+    talk.stdout = None
+    assert talk.communicate("go\n", timeout=30)[1] == ""
+    assert talk.returncode == 141
 
 
 def test_a_bad_config_is_refused_before_anything_is_made(tmp_path: Path):
