@@ -28,12 +28,11 @@ def finite(points: Points) -> list[tuple[float, float]]:
 
 
 def smoothed(values: Sequence[float], width: int) -> np.ndarray:
-    """Centred moving average over `width` values, fewer at the ends."""
+    """Moving average over `width` values, and towards the ends over as many as lie on both sides, so without a bias."""
     totals = np.concatenate([[0.0], np.cumsum(values)])
     places = np.arange(len(values))
-    starts = np.maximum(places - width // 2, 0)
-    ends = np.minimum(places + width // 2 + 1, len(values))
-    return (totals[ends] - totals[starts]) / (ends - starts)
+    reach = np.minimum(np.minimum(places, places[::-1]), width // 2)
+    return (totals[places + reach + 1] - totals[places - reach]) / (2 * reach + 1)
 
 
 def draw_curves(
@@ -60,6 +59,9 @@ def draw_curves(
     ax.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=5))
     ax.margins(x=0.03, y=0.08)
+    seen = {step for curve in curves for step, _ in finite(curve.points)}
+    if len(seen) == 1:
+        ax.set_xlim(min(seen) - 1, min(seen) + 1)
     if is_from_zero:
         ax.set_ylim(bottom=0)
     if len(curves) > 1 or level is not None:

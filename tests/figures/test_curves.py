@@ -16,7 +16,7 @@ def axes():
 
 
 def test_smoothing_by_hand():
-    assert smoothed([0, 3, 6, 9, 0], 3) == pytest.approx([1.5, 3, 6, 5, 4.5])
+    assert smoothed([0, 3, 6, 9, 0], 3) == pytest.approx([0, 3, 6, 5, 0])
     assert smoothed([2.0] * 9, 5) == pytest.approx([2.0] * 9)
 
 
@@ -45,6 +45,13 @@ def test_few_points_have_marks_and_many_are_smoothed():
     draw_curves(ax, [Curve("many", [(step, 1.0) for step in range(200)])], "F1")
     assert len(ax.lines) == 2
     assert ax.lines[1].get_marker() == "None"
+
+
+def test_a_single_step_is_labelled_with_whole_numbers():
+    _, ax = axes()
+    draw_curves(ax, [Curve("loss", [(0, 7.7)])], "nats")
+    assert ax.get_xlim() == (-1, 1)
+    assert all(tick == round(tick) for tick in ax.get_xticks())
 
 
 def test_values_that_are_not_finite_are_not_drawn():
