@@ -121,6 +121,8 @@ def test_tied_weights_are_stored_once_and_load(tmp_path: Path):
 def test_views_of_one_memory_that_differ_come_back(tmp_path: Path):
     whole = torch.arange(12.0).reshape(3, 4)
     state = {"model": {"whole": whole, "rows": whole[1:], "turned": whole.t(), "flat": whole.view(-1), "again": whole}}
+    square = torch.arange(9.0).reshape(3, 3)
+    state["model"].update(square=square, square_turned=square.t())
     state["model"]["spread"] = torch.ones(1).expand(3)
     assert_same(there_and_back(tmp_path, state), state)
 

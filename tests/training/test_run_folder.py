@@ -13,6 +13,7 @@ import yaml
 from posttrain.errors import EnvironmentFault, InputError
 from posttrain.training import checkpoint
 from posttrain.training.run_folder import RunFolder, peak_rss_mb, read_config, read_status
+from posttrain.training.run_lock import RunLock
 from tests.training import forked
 
 CONFIG = {"seed": 3, "algorithm": {"name": "ppo", "clip": 0.2}, "title": "größer"}
@@ -46,6 +47,22 @@ def test_a_run_is_not_overwritten(tmp_path: Path):
     with pytest.raises(InputError, match=r"already holds a run; resume it with `posttrain resume .*--out"):
         RunFolder.create(tmp_path, CONFIG)
     assert everything_in(tmp_path) == before
+
+
+def test_a_run_made_just_before_we_had_the_lock_is_not_overwritten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    acquire = RunLock.acquire
+
+    def acquire_late(folder: Path) -> RunLock:
+        monkeypatch.undo()
+        RunFolder.create(folder, {"seed": 4}).close()
+        return acquire(folder)
+
+    monkeypatch.setattr(RunLock, "acquire", acquire_late)
+    with pytest.raises(InputError, match="already holds a run"):
+        RunFolder.create(tmp_path, CONFIG)
+    assert read_config(tmp_path) == {"seed": 4}
+    assert (tmp_path / ".lock").read_text() == ""  # nobody writes here
+    RunFolder.open(tmp_path, refuse).close()
 
 
 @pytest.mark.parametrize("foreign", ["notes.txt", "model/weights", "checkpoints/step-00000001/state.json"])
