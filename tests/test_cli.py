@@ -1,6 +1,7 @@
 """The command line answers at once, passes on what it was told, and turns each fault into a line and an exit code."""
 
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -143,8 +144,10 @@ def test_a_reader_that_leaves_is_no_noise(lines: int):
         f"cli._chat = lambda arguments: [sys.stdin.readline(), *(print('x' * 1000) for _ in range({lines}))]; "
         "sys.exit(cli.main(['chat', 'm']))"
     )
-    pipe = subprocess.PIPE
-    talk = subprocess.Popen([sys.executable, "-c", script], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+    pipe, buffered = subprocess.PIPE, os.environ | {"PYTHONUNBUFFERED": ""}
+    talk = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=pipe, stdout=pipe, stderr=pipe, text=True, env=buffered
+    )
     assert talk.stdout is not None
     talk.stdout.close()
     talk.stdout = None
