@@ -13,7 +13,7 @@ import torch
 
 from posttrain import plugins, randomness
 from posttrain.config import RunConfig, parse, resolved
-from posttrain.data.collate import COLLATE, Encoder, Tokenized, preferences, tokenize
+from posttrain.data.collate import COLLATE, Encoder, Tokenized, preferences, prompt_of, responses_of, tokenize
 from posttrain.data.loading import DataOrder
 from posttrain.data.records import Comparison, Demonstration, Judgement, Prompt
 from posttrain.errors import InputError
@@ -95,7 +95,7 @@ class Run:
                                  f"{self.config.algorithm.name} learns from {self.consumes}")  # fmt: skip
         if not records:
             raise InputError(f"data: source {choice.name} gave no records")
-        return [record if isinstance(record, Prompt) else record.prompt for record in records] if self.consumes == "rollouts" else records
+        return [prompt_of(record) for record in records] if self.consumes == "rollouts" else records
 
     def _tokenize(self, records: Sequence[Any], where: str) -> list[Tokenized]:
         data = self.config.data
@@ -213,14 +213,7 @@ class Run:
 
 def _texts(records: Sequence[Any]) -> list[str]:
     """Every text of the records, in a fixed random order so that a tokenizer sees all kinds alike."""
-    texts = []
-    for record in records:
-        prompt = record if isinstance(record, Prompt) else record.prompt
-        texts.append(prompt.text)
-        if isinstance(record, Comparison):
-            texts += record.responses
-        elif not isinstance(record, Prompt):
-            texts.append(record.response)
+    texts = [text for record in records for text in (prompt_of(record).text, *responses_of(record))]
     random.Random(0).shuffle(texts)
     return texts
 

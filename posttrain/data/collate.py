@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from posttrain.batches import Judged, PreferencePairs, Prompts, Sequences
-from posttrain.data.records import Comparison, Demonstration, Judgement, Prompt
+from posttrain.data.records import Comparison, Prompt, Record
 from posttrain.errors import InputError
 
 PromptTruncation = Literal["error", "left", "right"]
@@ -33,12 +33,20 @@ class Encoder:
     num_cut_responses: int = 0
     too_long: dict[str, list[int]] = field(default_factory=lambda: {"prompt": [], "response": []})
 
-    def prompt(self, text: str) -> list[int]:
-        ids = list(self.tokenizer(text).input_ids)
+    def prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self._prompt(ids) for ids in self._encode(texts, add_special_tokens=True)]
+
+    def responses(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self._response(ids) for ids in self._encode(texts, add_special_tokens=False)]
+
+    def _encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
+        return self.tokenizer(list(texts), add_special_tokens=add_special_tokens).input_ids if texts else []
+
+    def _prompt(self, ids: list[int]) -> list[int]:
         end = self.tokenizer.eos_token_id
         tail = [end] if self.is_encoder_decoder and ids[-1:] == [end] else []
         if ids[-1:] == [end]:
-            ids.pop()  # a decoder-only prompt goes on with the response; an encoder's end token is put back below
+            ids = ids[:-1]  # a decoder-only prompt goes on with the response; an encoder's end token is put back below
         ids = ids or [self._start()]
         room = self.max_prompt_tokens - len(tail)
         if len(ids) > room:
@@ -52,8 +60,8 @@ class Encoder:
         start = self.tokenizer.bos_token_id
         return self.tokenizer.eos_token_id if start is None else start
 
-    def response(self, text: str) -> list[int]:
-        ids = [*self.tokenizer(text, add_special_tokens=False).input_ids, self.tokenizer.eos_token_id]
+    def _response(self, ids: list[int]) -> list[int]:
+        ids = [*ids, self.tokenizer.eos_token_id]
         if len(ids) > self.max_response_tokens:
             if self.response_truncation == "error":
                 self.too_long["response"].append(len(ids))
@@ -98,28 +106,35 @@ def collate_sequences(prompts: Prompts, prompt_index: Sequence[int], responses: 
 class Tokenized:
     """One record as token ids: its prompt, and its responses."""
 
-    record: Prompt | Demonstration | Comparison | Judgement
+    record: Record
     prompt: list[int]
     responses: list[list[int]]
 
 
 def tokenize(records: Sequence[Any], encoder: Encoder, source: str) -> list[Tokenized]:
-    rows = []
-    for record in records:
-        prompt = record if isinstance(record, Prompt) else record.prompt
-        texts = (
-            () if isinstance(record, Prompt)
-            else record.responses if isinstance(record, Comparison)
-            else (record.response,)
-        )  # fmt: skip
-        rows.append(Tokenized(record, encoder.prompt(prompt.text), [encoder.response(text) for text in texts]))
+    """All records as token ids. InputError, with counts, if some do not fit and may not be cut."""
+    texts = [responses_of(record) for record in records]
+    prompt_ids = encoder.prompts([prompt_of(record).text for record in records])
+    response_ids = iter(encoder.responses([text for some in texts for text in some]))
     encoder.check(source)
-    return rows
+    return [
+        Tokenized(record, ids, [next(response_ids) for _ in some])
+        for record, ids, some in zip(records, prompt_ids, texts, strict=True)
+    ]
+
+
+def prompt_of(record: Record) -> Prompt:
+    return record if isinstance(record, Prompt) else record.prompt
+
+
+def responses_of(record: Record) -> tuple[str, ...]:
+    if isinstance(record, Prompt):
+        return ()
+    return record.responses if isinstance(record, Comparison) else (record.response,)
 
 
 def prompts(rows: Sequence[Tokenized]) -> Prompts:
-    records = [row.record if isinstance(row.record, Prompt) else row.record.prompt for row in rows]
-    return collate_prompts([row.prompt for row in rows], records)
+    return collate_prompts([row.prompt for row in rows], [prompt_of(row.record) for row in rows])
 
 
 def demonstrations(rows: Sequence[Tokenized]) -> Sequences:

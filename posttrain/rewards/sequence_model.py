@@ -63,8 +63,8 @@ class SequenceModelReward:
         responses = rollout.texts
         if self.config.reads == "text":
             responses = [f"{example.text} {text}" for example, text in zip(examples, responses, strict=True)]
-        prompts = collate_prompts([encoder.prompt(text) for text in texts], examples)
-        return collate_sequences(prompts, range(len(texts)), [encoder.response(text) for text in responses])
+        prompts = collate_prompts(encoder.prompts(texts), examples)
+        return collate_sequences(prompts, range(len(texts)), encoder.responses(responses))
 
 
 def _has_positions(scorer: SequenceScorer) -> bool:

@@ -1,8 +1,8 @@
 """Ordinary text of the world: it teaches the words, the sentences and how to copy from a context, not the task.
 
     recap    context: ...                                        any sentences of the pages
-    restore  restore: The album Dalune blank 1994. context: ...  the sentence without its gap
-    ask      ask: When did the album Dalune come out? context: ...  the one sentence that answers
+    restore  restore: The album Dalune blank 1994. ... context: ...  the same sentences without their gaps
+    ask      ask: When did the album Dalune come out? ... context: ...  one sentence in answer to each question
 
 No prompt begins with `question:` and no question is ambiguous.
 """
@@ -23,34 +23,41 @@ class Config(Settings):
     ask_share: float = Field(default=0.3, ge=0, le=1)
     """How much of the text is single-fact questions, which give the question words their meaning."""
     restore_share: float = Field(default=0.3, ge=0, le=1)
-    max_recap_sentences: int = Field(default=4, ge=1)
+    max_recap_sentences: int = Field(default=10, ge=1)
+    max_items: int = Field(default=4, ge=1)
+    """Most questions or gapped sentences of one text."""
 
 
 def draw_text(rng: random.Random, scene: Scene, id: str, config: Config) -> Demonstration:
     """One piece of text about the pages of a scene, whose own question is not used."""
     kind = rng.random()
     if kind < config.ask_share:
-        head, response = _ask(rng, scene)
+        head, response = _ask(rng, scene, config.max_items)
     elif kind < config.ask_share + config.restore_share:
-        head, response = _restore(rng, scene)
+        head, response = _restore(rng, scene, config.max_items)
     else:
         head, response = "", _recap(rng, scene, config.max_recap_sentences)
     return Demonstration(Prompt(text=head + context(scene.pages), id=id), response)
 
 
-def _ask(rng: random.Random, scene: Scene) -> tuple[str, str]:
-    fact = rng.choice(scene.facts)
-    return f"ask: {rng.choice(QUESTIONS[fact.attribute]).format(fact.subject)} ", sentence(fact)
+def _ask(rng: random.Random, scene: Scene, max_items: int) -> tuple[str, str]:
+    facts = rng.sample(scene.facts, min(len(scene.facts), rng.randint(1, max_items)))
+    questions = [rng.choice(QUESTIONS[fact.attribute]).format(fact.subject) for fact in facts]
+    return f"ask: {' '.join(questions)} ", " ".join(sentence(fact) for fact in facts)
 
 
-def _restore(rng: random.Random, scene: Scene) -> tuple[str, str]:
+def _restore(rng: random.Random, scene: Scene, max_items: int) -> tuple[str, str]:
+    facts = rng.sample(scene.facts, min(len(scene.facts), rng.randint(1, max_items)))
+    whole = [sentence(fact) for fact in facts]
+    return f"restore: {' '.join(_gapped(rng, text) for text in whole)} ", " ".join(whole)
+
+
+def _gapped(rng: random.Random, whole: str) -> str:
     """One to three neighbouring words become `blank`."""
-    whole = sentence(rng.choice(scene.facts))
     words = whole.removesuffix(".").split()
     length = rng.randint(1, 3)
     start = rng.randint(0, len(words) - length)
-    gapped = [*words[:start], "blank", *words[start + length :]]
-    return f"restore: {' '.join(gapped)}. ", whole
+    return " ".join([*words[:start], "blank", *words[start + length :]]) + "."
 
 
 def _recap(rng: random.Random, scene: Scene, max_sentences: int) -> str:

@@ -16,6 +16,8 @@ from posttrain.worlds.grounded_qa.pretraining import draw_text
 class Config(Settings):
     split: Split
     """pretraining and demonstrations yield demonstrations; prompts and evaluation yield prompts with a reference."""
+    should_answer: bool = False
+    """Give the prompts of the last two splits with their reference as the response, as demonstrations to be measured on."""
     num: int = Field(default=1000, ge=1)
     seed: int = 0
     distractor_share: float = Field(default=0.4, ge=0, le=1)
@@ -37,4 +39,5 @@ def _record(config: Config, index: int) -> Record:
         return draw_text(rng, scene, id, config.pretraining)
     if config.split == "demonstrations":
         return Demonstration(scene.prompt(id), demonstrate(rng, scene, config.demonstrators).text)
-    return scene.prompt(id)
+    prompt = scene.prompt(id)
+    return Demonstration(prompt, prompt.references[0]) if config.should_answer else prompt
