@@ -8,6 +8,7 @@ checkpoints/  generations/  model/  metrics.jsonl  timings.jsonl  (written by ot
 .lock           held by the process that writes, whose number is in it
 """
 
+import fcntl
 import importlib.metadata
 import json
 import os
@@ -16,24 +17,58 @@ import resource
 import secrets
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-import yaml
 
-from posttrain import durable_files
+from posttrain import durable_files, strict_yaml
 from posttrain.errors import InputError
 from posttrain.training import checkpoint
-from posttrain.training.run_lock import RunLock, writer_of
 
 # Another value of one of these gives other bits, so it is no resume but another run.
 IDENTITY = ("torch", "transformers", "threads", "world_size")
+LOCK = ".lock"
+PID_WAIT = 0.5  # seconds that a winner may take between having the lock and having written its number
 # What a `create` that was killed can leave behind; folders among these are then empty.
-LEFTOVERS = {".lock", "versions.json", ".tmp-versions.json", ".tmp-config.yaml", "checkpoints", "generations"}
+LEFTOVERS = {LOCK, "versions.json", ".tmp-versions.json", ".tmp-config.yaml", "checkpoints", "generations"}
+
+
+class RunLock:
+    """One writer for each folder: the operating system lets go when the process ends, however it ends."""
+
+    _held: ClassVar[set[int]] = set()  # open descriptors, which forked children must not keep
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        RunLock._held.add(descriptor)
+
+    @classmethod
+    def acquire(cls, folder: Path) -> Self:
+        """Take the lock of `folder`. Raises InputError, naming the other process, where it is taken."""
+        descriptor = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as fault:
+            pid = _read_pid(descriptor)
+            os.close(descriptor)
+            raise InputError(f"{folder}: process {pid} writes this run; wait for its end, or stop it") from fault
+        except OSError:
+            os.close(descriptor)
+            raise
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        return cls(descriptor)
+
+    def release(self) -> None:
+        if self._descriptor in RunLock._held:
+            RunLock._held.remove(self._descriptor)
+            os.ftruncate(self._descriptor, 0)
+            os.close(self._descriptor)
 
 
 class RunFolder:
@@ -60,8 +95,7 @@ class RunFolder:
             for name in ("checkpoints", "generations"):
                 (path / name).mkdir(exist_ok=True)
             _write_json(path / "versions.json", {"run_id": secrets.token_hex(4), **describe_machine(world_size)})
-            settings = yaml.safe_dump(resolved_config, sort_keys=False, allow_unicode=True)
-            durable_files.replace_text(path / "config.yaml", settings)
+            durable_files.replace_text(path / "config.yaml", strict_yaml.write(resolved_config))
             on_failure.pop_all()
         return cls(path, resolved_config, lock)
 
@@ -107,10 +141,10 @@ def read_config(path: Path) -> dict[str, Any]:
     """The resolved settings of the run in `path`, without locking it."""
     file = path / "config.yaml"
     try:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = strict_yaml.parse(file.read_text(encoding="utf-8"), str(file))
     except FileNotFoundError as fault:
         raise InputError(f"{path}: holds no run (there is no config.yaml)") from fault
-    except (OSError, ValueError, yaml.YAMLError) as fault:
+    except (OSError, UnicodeDecodeError) as fault:
         raise InputError(f"{file}: cannot be read: {fault}") from fault
     if not isinstance(config, dict):
         raise InputError(f"{file}: not a mapping of settings; put the file back as the run wrote it")
@@ -204,8 +238,58 @@ def _git_commit() -> str | None:
     checkout = Path(__file__).parents[2]
     if not (checkout / ".git").exists():
         return None
-    command = ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    command = [
+        "git",
+        "--no-optional-locks",
+        "-C",
+        str(checkout),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=40",
+        "--exclude=*",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
+
+
+def _read_pid(descriptor: int) -> int | str:
+    """The number of the process that holds the lock; a dead one's is the number that the holder is about to replace."""
+    deadline = time.monotonic() + PID_WAIT
+    while time.monotonic() < deadline:
+        text = os.pread(descriptor, 20, 0)
+        if text.isdigit() and _is_alive(int(text)):
+            return int(text)
+        time.sleep(0.01)
+    return "unknown"
+
+
+def writer_of(folder: Path) -> int | None:
+    """The number of another process that writes the run in `folder`, as its lock file has it; None where none does."""
+    try:
+        text = (folder / LOCK).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    return int(text) if text.isdigit() and int(text) != os.getpid() and _is_alive(int(text)) else None
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's, so it exists
+        return True
+    return True
+
+
+def _close_in_child() -> None:
+    """A forked worker that outlives the run must not hold the run's lock."""
+    for descriptor in RunLock._held:
+        os.close(descriptor)
+    RunLock._held.clear()
+
+
+os.register_at_fork(after_in_child=_close_in_child)
