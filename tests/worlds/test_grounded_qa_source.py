@@ -109,6 +109,15 @@ def test_the_records_of_each_split() -> None:
             assert claim in {part.claim for whole in parse(_sentences(pages)) for part in whole.sub_sentences}
 
 
+def test_should_answer_gives_the_references_as_responses() -> None:
+    asked = load(Config(split="evaluation", num=5))
+    answered = load(Config(split="evaluation", num=5, should_answer=True))
+    for record, prompt in zip(answered, asked, strict=True):
+        assert isinstance(record, Demonstration)
+        assert record.prompt == prompt
+        assert record.response == record.prompt.references[0]
+
+
 def _sentences(pages: str) -> str:
     return " ".join(page.partition("text: ")[2] for page in pages.split(" | "))
 

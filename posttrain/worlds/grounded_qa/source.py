@@ -17,7 +17,7 @@ class Config(Settings):
     split: Split
     """pretraining and demonstrations yield demonstrations; prompts and evaluation yield prompts with a reference."""
     should_answer: bool = False
-    """Give the prompts of the last two splits with their reference as the response, as demonstrations to be measured on."""
+    """Give the prompts of the last two splits with their reference as the response, as demonstrations."""
     num: int = Field(default=1000, ge=1)
     seed: int = 0
     distractor_share: float = Field(default=0.4, ge=0, le=1)
