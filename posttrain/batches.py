@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Any, Self
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -36,6 +36,10 @@ class Batch:
     def split(self, size: int) -> list[Self]:
         return [self.select(range(i, min(i + size, len(self)))) for i in range(0, len(self), size)]
 
+    def row_lengths(self) -> list[int]:
+        """Tokens of each row, prompt included: what a row costs. A batch that holds `sequences` has theirs."""
+        return self.sequences.row_lengths()  # pyright: ignore[reportAttributeAccessIssue]
+
     def to(self, device: torch.device | str) -> Self:
         moved = {
             f.name: value.to(device)
@@ -45,9 +49,9 @@ class Batch:
         return replace(self, **moved)  # pyright: ignore[reportArgumentType]
 
 
-def _select(value, rows: Sequence[int]):
+def _select(value: Any, rows: Sequence[int]) -> Any:
     if isinstance(value, Tensor):
-        return value[torch.as_tensor(list(rows), device=value.device)]
+        return value[torch.as_tensor(list(rows), device=value.device, dtype=torch.long)]
     if isinstance(value, Batch):
         return value.select(rows)
     if isinstance(value, tuple):
@@ -64,6 +68,9 @@ class Prompts(Batch):
     @property
     def lengths(self) -> Int[Tensor, "U"]:
         return self.mask.sum(-1)
+
+    def row_lengths(self) -> list[int]:
+        return self.lengths.tolist()
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,9 @@ class Sequences(Batch):
     @property
     def lengths(self) -> Int[Tensor, "B"]:
         return self.response_mask.sum(-1)
+
+    def row_lengths(self) -> list[int]:
+        return (self.prompts.lengths[self.prompt_index] + self.lengths).tolist()
 
     def select(self, rows: Sequence[int]) -> Self:
         index = torch.as_tensor(list(rows), device=self.prompt_index.device, dtype=torch.long)
@@ -163,6 +173,11 @@ class PreferencePairs(Batch):
 
     def __len__(self) -> int:
         return len(self.sequences.prompts)
+
+    def row_lengths(self) -> list[int]:
+        """The longest prompt and response of each prompt: its rows are padded to it together."""
+        lengths = torch.tensor(self.sequences.row_lengths())
+        return [int(lengths[self.sequences.prompt_index == prompt].max()) for prompt in range(len(self))]
 
     def select(self, rows: Sequence[int]) -> Self:
         prompts = torch.as_tensor(list(rows), device=self.better.device, dtype=torch.long)

@@ -35,8 +35,12 @@ class Config(Settings):
     should_whiten_rewards: bool = Field(False, description="divide rewards by their standard deviation")
     should_whiten_advantages: bool = Field(True, description="bring advantages to mean 0 and standard deviation 1")
     cut_penalty: float = Field(0.0, ge=0, description="taken from the reward of a response that the length limit cut")
-    update_kl_limit: float | None = Field(None, gt=0, description="leave the batch when KL(old || new) per token exceeds it")
-    reference_kl_limit: float | None = Field(None, gt=0, description="end the run when KL to the reference, per response, exceeds it")
+    update_kl_limit: float | None = Field(
+        None, gt=0, description="leave the batch when KL(old || new) per token exceeds it"
+    )
+    reference_kl_limit: float | None = Field(
+        None, gt=0, description="end the run when KL to the reference, per response, exceeds it"
+    )
 
 
 def build(config: Config, parts: Parts) -> "PPO":
@@ -66,12 +70,15 @@ class PPO:
         token_rewards = kl_penalized(streams, weights, log_ratio, self.config.kl_weight, mask)
         token_rewards = token_rewards - place_at_last(self.config.cut_penalty * rollout.is_cut.float(), mask)[0]
         if self.config.should_whiten_rewards:
-            token_rewards = whiten(token_rewards, mask, self.sum_over_ranks(moments(token_rewards, mask)), should_shift=False)
+            token_rewards = whiten(
+                token_rewards, mask, self.sum_over_ranks(moments(token_rewards, mask)), should_shift=False
+            )
         advantages, returns = gae(token_rewards, old_values, mask, self.config.discount, self.config.trace_decay)
         metrics = {
             "kl": log_ratio.sum(-1).mean(),
             "negative_logprob": masked_mean(-old_logprobs, mask),  # an unbiased estimate of the entropy
-            "reward_minus_kl": torch.einsum("k,kbr->b", weights, streams).mean() - self.config.kl_weight * log_ratio.sum(-1).mean(),
+            "reward_minus_kl": torch.einsum("k,kbr->b", weights, streams).mean()
+            - self.config.kl_weight * log_ratio.sum(-1).mean(),
             "explained_variance": explained_variance(old_values, returns, mask),
         }
         if self.config.should_whiten_advantages:
@@ -81,12 +88,22 @@ class PPO:
     def loss(self, batch: ActorCriticExperience) -> LossReport:
         """Clipped surrogate + value_weight × clipped value loss, summed over tokens; the count is their number."""
         mask, clip = batch.sequences.action_mask, self.config.clip
-        logprobs, values = self.module(batch.sequences)
-        policy_loss = masked_sum(clipped_surrogate_loss(logprobs, batch.old_logprobs, batch.advantages, clip), mask)
-        value_loss = masked_sum(clipped_value_loss(values, batch.old_values, batch.returns, self.config.value_clip), mask)
+        # Zeros where nothing counts: masking the loss alone would let 0 · NaN into the gradient.
+        logprobs, values, old_logprobs, advantages, old_values, returns = (
+            torch.where(mask, x, 0.0)
+            for x in (
+                *self.module(batch.sequences),
+                batch.old_logprobs,
+                batch.advantages,
+                batch.old_values,
+                batch.returns,
+            )
+        )
+        policy_loss = clipped_surrogate_loss(logprobs, old_logprobs, advantages, clip).sum()
+        value_loss = clipped_value_loss(values, old_values, returns, self.config.value_clip).sum()
         with torch.no_grad():
-            log_ratio = torch.where(mask, logprobs - batch.old_logprobs, 0.0)
-            clipped = is_clipped(logprobs, batch.old_logprobs, batch.advantages, clip)
+            log_ratio = logprobs - old_logprobs
+            clipped = is_clipped(logprobs, old_logprobs, advantages, clip)
             metrics = {
                 "policy_loss": policy_loss.detach(),
                 "value_loss": value_loss.detach(),

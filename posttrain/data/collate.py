@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from posttrain.batches import Judged, PreferencePairs, Prompts, Sequences
-from posttrain.data.records import Comparison, Prompt, Record
+from posttrain.data.records import Comparison, Judgement, Prompt, Record
 from posttrain.errors import InputError
 
 PromptTruncation = Literal["error", "left", "right"]
@@ -53,7 +53,7 @@ class Encoder:
             if self.prompt_truncation == "error":
                 self.too_long["prompt"].append(len(ids) + len(tail))
             self.num_cut_prompts += 1
-            ids = ids[-room:] if self.prompt_truncation == "left" else ids[:room]
+            ids = ids[len(ids) - room :] if self.prompt_truncation == "left" else ids[:room]
         return ids + tail
 
     def _start(self) -> int:
@@ -142,7 +142,12 @@ def demonstrations(rows: Sequence[Tokenized]) -> Sequences:
 
 
 def judgements(rows: Sequence[Tokenized]) -> Judged:
-    return Judged(demonstrations(rows), torch.tensor([row.record.is_good for row in rows]))  # pyright: ignore
+    return Judged(demonstrations(rows), torch.tensor([_is_good(row.record) for row in rows]))
+
+
+def _is_good(record: Record) -> bool:
+    assert isinstance(record, Judgement)
+    return record.is_good
 
 
 def preferences(rows: Sequence[Tokenized]) -> PreferencePairs:

@@ -17,8 +17,8 @@ def keep_top_k(logits: Float[Tensor, "*S V"], top_k: int) -> Float[Tensor, "*S V
 
 
 def keep_top_p(logits: Float[Tensor, "*S V"], top_p: float) -> Float[Tensor, "*S V"]:
-    """Keep the smallest set of largest logits whose probability reaches p. Source: Holtzman et al. 2020, arXiv:1904.09751."""
-    sorted_logits, order = logits.sort(dim=-1, descending=True)
+    """Keep the smallest set of largest logits whose probability reaches p. Source: Holtzman et al. 2020, 1904.09751."""
+    sorted_logits, order = logits.sort(dim=-1, descending=True, stable=True)  # equal logits always fall the same way
     probabilities = sorted_logits.softmax(-1)
     before = probabilities.cumsum(-1) - probabilities
     removed = torch.zeros_like(logits, dtype=torch.bool).scatter(-1, order, before >= top_p)

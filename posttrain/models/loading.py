@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -20,12 +22,14 @@ from transformers.utils import logging as transformers_logging
 from posttrain.errors import InputError
 from posttrain.models.scorer import HEAD_FILE, ScoreStatistics, SequenceScorer, read_statistics
 
+Tokenizer = PreTrainedTokenizerBase
 M = TypeVar("M", bound=torch.nn.Module)
 BUILTIN = Path(__file__).parent / "builtin"
 DROPOUTS = (
     "dropout", "dropout_rate", "attention_dropout", "activation_dropout", "classifier_dropout",
     "resid_pdrop", "embd_pdrop", "attn_pdrop", "hidden_dropout", "hidden_dropout_prob",
 )  # fmt: skip
+LAYER_DROPOUTS = ("encoder_layerdrop", "decoder_layerdrop", "layerdrop")
 
 transformers_logging.set_verbosity_error()
 transformers_logging.disable_progress_bar()
@@ -66,12 +70,25 @@ def locate(path: str) -> str:
 def _from_pretrained(loader: Any, path: str, **options: Any) -> Any:
     try:
         return loader.from_pretrained(locate(path), trust_remote_code=False, **options)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, SafetensorError, StrictDataclassError) as error:
         if isinstance(error, InputError):
             raise
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"model {path}: cannot be loaded ({reason}); it must be a folder or hub name with "
                          "config.json, tokenizer files and safetensors weights") from error  # fmt: skip
+
+
+def _load_weights(loader: Any, path: str, config: PreTrainedConfig) -> PreTrainedModel:
+    """All tensors of the architecture, from the folder. transformers would put random numbers where one is missing."""
+    options = {"config": config, "use_safetensors": True, "dtype": torch.float32}
+    model, info = _from_pretrained(loader, path, **options, ignore_mismatched_sizes=True, output_loading_info=True)
+    wrong = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
+    if wrong:
+        raise InputError(
+            f"model {path}: {len(wrong)} tensors of a {type(model).__name__} are missing from its weights or have "
+            f"another shape, {wrong[0]} among them; files are missing, or config.json belongs to another model"
+        )
+    return model
 
 
 def read_config(path: str, dropout: float | None) -> PreTrainedConfig:
@@ -80,18 +97,20 @@ def read_config(path: str, dropout: float | None) -> PreTrainedConfig:
 
 
 def with_dropout(config: PreTrainedConfig, dropout: float | None) -> PreTrainedConfig:
-    """Set every dropout rate that the architecture knows; None leaves them as they are."""
+    """Set every dropout rate that the architecture knows, and drop no whole layers; None leaves all as they are."""
     if dropout is not None:
-        for name in DROPOUTS:
+        for name in (*DROPOUTS, *LAYER_DROPOUTS):
             if getattr(config, name, None) is not None:
-                setattr(config, name, dropout)
+                setattr(config, name, 0.0 if name in LAYER_DROPOUTS else dropout)
     return config
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
     tokenizer = _from_pretrained(AutoTokenizer, path)
     if tokenizer.eos_token_id is None:
-        raise InputError(f"tokenizer of {path} has no eos token, so a response cannot end; set eos_token in its tokenizer_config.json")
+        raise InputError(
+            f"tokenizer of {path} has no eos token, so no response can end; set eos_token in tokenizer_config.json"
+        )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token  # safe here: masks are made from lengths, never from pad ids
     return tokenizer
@@ -100,8 +119,7 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 def load_language_model(path: str, dropout: float | None) -> Pretrained:
     config = read_config(path, dropout)
     loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    model = _from_pretrained(loader, path, config=config, use_safetensors=True, dtype=torch.float32)
-    return pretrained(model, load_tokenizer(path))
+    return pretrained(_load_weights(loader, path, config), load_tokenizer(path))
 
 
 def pretrained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Pretrained:
@@ -125,7 +143,7 @@ def initialize_language_model(architecture: dict[str, Any], tokenizer: PreTraine
     }  # fmt: skip
     try:
         config = AutoConfig.for_model(model_type, **{**special, **settings})
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, StrictDataclassError) as error:
         raise InputError(f"model.architecture: {error}") from error
     loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     return pretrained(loader.from_config(config, dtype=torch.float32), tokenizer)
@@ -133,8 +151,7 @@ def initialize_language_model(architecture: dict[str, Any], tokenizer: PreTraine
 
 def load_backbone(path: str, dropout: float | None) -> PreTrainedModel:
     """The model without its language-model head: where reward and value models start."""
-    config = read_config(path, dropout)
-    return _from_pretrained(AutoModel, path, config=config, use_safetensors=True, dtype=torch.float32)
+    return _load_weights(AutoModel, path, read_config(path, dropout))
 
 
 def new_scorer(path: str, dropout: float | None) -> SequenceScorer:

@@ -28,7 +28,12 @@ class Passes:
 
 
 def train_on_batch(
-    algorithm: Algorithm, batch: Any, optimizer: torch.optim.Optimizer, passes: Passes, shuffle: torch.Generator, ranks: Ranks
+    algorithm: Algorithm,
+    batch: Any,
+    optimizer: torch.optim.Optimizer,
+    passes: Passes,
+    shuffle: torch.Generator,
+    ranks: Ranks,
 ) -> dict[str, float]:
     """Train on one batch; the mean of each metric over its optimiser steps. Raises NumericStop before a bad step."""
     totals: dict[str, float] = {}
@@ -53,11 +58,20 @@ def _minibatches(batch: Any, passes: Passes, shuffle: torch.Generator) -> Iterat
             yield batch.select(order[start : start + size])
 
 
+def _microbatches(minibatch: Any, size: int) -> list[Any]:
+    """Rows of like length go together, so that little is padded; the sum of the losses is the same in any order."""
+    if size >= len(minibatch):
+        return [minibatch]
+    lengths = minibatch.row_lengths()
+    order = sorted(range(len(minibatch)), key=lengths.__getitem__)
+    return [minibatch.select(order[start : start + size]) for start in range(0, len(order), size)]
+
+
 def optimizer_step(
     algorithm: Algorithm, minibatch: Any, optimizer: torch.optim.Optimizer, passes: Passes, ranks: Ranks
 ) -> dict[str, float]:
     reports = []
-    for microbatch in minibatch.split(passes.microbatch_size or len(minibatch)):
+    for microbatch in _microbatches(minibatch, passes.microbatch_size or len(minibatch)):
         report = algorithm.loss(microbatch)
         report.loss_sum.backward()
         reports.append(report)
