@@ -1,0 +1,138 @@
+"""Text becomes ids within the limits, and batches hold each record's own tokens."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from posttrain.data.collate import (
+    Encoder,
+    collate_prompts,
+    demonstrations,
+    judgements,
+    pad,
+    preferences,
+    prompts,
+    tokenize,
+)
+from posttrain.data.records import Comparison, Demonstration, Judgement, Pair, Prompt
+from posttrain.errors import InputError
+from tests.tiny_models import END, START, VOCABULARY, word_tokenizer
+
+
+def encoder(is_encoder_decoder: bool = True, prompt: int = 10, response: int = 10, **policies) -> Encoder:
+    return Encoder(word_tokenizer(is_encoder_decoder), is_encoder_decoder, prompt, response, **policies)
+
+
+def ids(text: str) -> list[int]:
+    return [VOCABULARY[word] for word in text.split()]
+
+
+def test_an_encoder_prompt_ends_and_a_decoder_prompt_goes_on():
+    assert encoder(True).prompts(["aa ae ai"]) == [[*ids("aa ae ai"), END]]
+    assert encoder(False).prompts(["aa ae ai"]) == [[START, *ids("aa ae ai")]]
+
+
+def test_a_decoder_only_tokenizer_that_ends_its_prompts_is_undone():
+    ending = Encoder(word_tokenizer(is_encoder_decoder=True), False, 10, 10)
+    assert ending.prompts(["aa ae"]) == [ids("aa ae")]
+
+
+def test_responses_end_and_have_no_start():
+    for is_encoder_decoder in (True, False):
+        assert encoder(is_encoder_decoder).responses(["ba be", ""]) == [[*ids("ba be"), END], [END]]
+
+
+def test_an_empty_prompt_still_gives_a_model_something_to_read():
+    assert encoder(True).prompts([""]) == [[START, END]]
+    assert encoder(False).prompts([""]) == [[START]]
+    assert Encoder(word_tokenizer(is_encoder_decoder=True), False, 10, 10).prompts([""]) == [[START]]
+
+
+@pytest.mark.parametrize(
+    ("is_encoder_decoder", "policy", "expected"),
+    [
+        (True, "left", [*ids("ae ai"), END]),
+        (True, "right", [*ids("aa ae"), END]),
+        (False, "left", ids("aa ae ai")),
+        (False, "right", [START, *ids("aa ae")]),
+    ],
+)
+def test_a_prompt_is_cut_on_the_named_side_and_counted(is_encoder_decoder, policy, expected):
+    cutting = encoder(is_encoder_decoder, prompt=3, prompt_truncation=policy)
+    assert cutting.prompts(["aa ae ai", "aa"])[0] == expected
+    assert cutting.num_cut_prompts == 1
+    cutting.check("data")
+
+
+@pytest.mark.parametrize("policy", ["left", "right"])
+def test_a_limit_of_one_token_keeps_one_token(policy):
+    assert encoder(True, prompt=1, prompt_truncation=policy).prompts(["aa ae ai"]) == [[END]]
+
+
+def test_a_response_that_is_cut_has_no_end_token():
+    cutting = encoder(response=2, response_truncation="right")
+    assert cutting.responses(["aa ae ai", "aa"]) == [ids("aa ae"), [*ids("aa"), END]]
+    assert cutting.num_cut_responses == 1
+
+
+def test_a_limit_that_just_fits_is_not_an_error():
+    fitting = encoder(prompt=4, response=4)
+    fitting.prompts(["aa ae ai"])
+    fitting.responses(["aa ae ai"])
+    fitting.check("data")
+
+
+def test_what_does_not_fit_is_refused_with_counts_and_the_remedy():
+    rows = [Demonstration(Prompt("aa " * n), "ba") for n in (1, 5, 7)]
+    with pytest.raises(InputError) as caught:
+        tokenize(rows, encoder(prompt=4), "data.train")
+    assert str(caught.value) == (
+        "data.train: 2 prompts are longer than data.max_prompt_tokens=4 (the longest has 8 tokens); "
+        "raise the limit, or set data.prompt_truncation to left or right to cut them"
+    )
+    with pytest.raises(InputError, match=r"1 responses are longer than data\.max_response_tokens=3 .*has 5 tokens"):
+        tokenize([Demonstration(Prompt("aa"), "aa ae ai ao")], encoder(response=3), "data.train")
+
+
+@given(st.lists(st.lists(st.integers(1, 50), max_size=6), min_size=1, max_size=6).filter(any))
+@settings(max_examples=50, deadline=None)
+def test_padding_and_mask_give_the_rows_back(rows):
+    padded, mask = pad(rows)
+    assert padded.shape[1] == max(map(len, rows))
+    assert [padded[i][mask[i]].tolist() for i in range(len(rows))] == rows
+    assert torch.equal(padded[~mask], torch.zeros(int((~mask).sum()), dtype=torch.long))
+
+
+def test_demonstrations_and_judgements():
+    records = [Judgement(Prompt("aa ae"), "ba", True), Judgement(Prompt("ai"), "be bi", False)]
+    judged = judgements(tokenize(records, encoder(), "data"))
+    assert judged.is_good.tolist() == [True, False]
+    assert judged.sequences.response_ids.tolist() == [[*ids("ba"), END, 0], [*ids("be bi"), END]]
+    assert judged.sequences.response_mask.tolist() == [[True, True, False], [True, True, True]]
+    assert torch.equal(judged.sequences.action_mask, judged.sequences.response_mask)
+    assert judged.sequences.prompt_index.tolist() == [0, 1]
+    plain = demonstrations(tokenize([Demonstration(r.prompt, r.response) for r in records], encoder(), "data"))
+    assert torch.equal(plain.response_ids, judged.sequences.response_ids)
+
+
+def test_prompts_keep_their_records():
+    records = [Prompt("aa", id="one"), Prompt("ae ai", id="two")]
+    batch = prompts(tokenize(records, encoder(False), "data"))
+    assert batch.examples == tuple(records)
+    assert batch.ids.tolist() == [[START, *ids("aa"), 0], [START, *ids("ae ai")]]
+    assert collate_prompts([[5]], records[:1]).mask.tolist() == [[True]]
+
+
+def test_pairs_point_at_the_rows_of_their_responses_and_share_one_weight():
+    first = Comparison(Prompt("aa"), ("ba", "be"), (Pair(0, 1, 2),))
+    second = Comparison(Prompt("ae"), ("bi", "bo", "bu"), (Pair(0, 1, 1), Pair(0, 2, 0), Pair(1, 2, 2)))
+    batch = preferences(tokenize([first, second], encoder(), "data"))
+    assert batch.sequences.prompt_index.tolist() == [0, 0, 1, 1, 1]
+    texts = [batch.sequences.response_ids[i, 0].item() for i in range(5)]
+    assert texts == ids("ba be bi bo bu")
+    # label 2: the second is better
+    assert batch.better.tolist() == [1, 2, 2, 4]
+    assert batch.worse.tolist() == [0, 3, 4, 3]
+    assert batch.is_tie.tolist() == [False, False, True, False]
+    assert batch.weight.tolist() == pytest.approx([1, 1 / 3, 1 / 3, 1 / 3])
