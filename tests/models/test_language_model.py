@@ -1,0 +1,159 @@
+"""Every family scores a response as transformers' own forward does, one unpadded sequence at a time."""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from posttrain.batches import Prompts, Sequences
+from posttrain.functional.kl import exact_kl
+from posttrain.models import language_model
+from posttrain.models.language_model import LanguageModel, Sampling, kl_per_token
+from posttrain.models.loading import freeze, load_language_model
+from tests.tiny_models import (
+    EVERY,
+    plain_logits,
+    plain_logprobs,
+    prompt_of_row,
+    random_sequences,
+    randomize,
+    response_of_row,
+)
+
+
+@pytest.fixture
+def sequences() -> Sequences:
+    """Three prompts of other lengths, with 3, 1 and 2 responses."""
+    return random_sequences([3, 6, 1], [[2, 5, 4], [3], [1, 4]])
+
+
+@pytest.fixture(params=EVERY)
+def model(request, model_folder) -> LanguageModel:
+    return LanguageModel(load_language_model(str(model_folder(request.param)), 0.0).model).eval()
+
+
+def gradients(module: nn.Module, loss: Tensor) -> dict[str, Tensor]:
+    module.zero_grad()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
+
+
+def assert_close(actual: dict[str, Tensor], expected: dict[str, Tensor], relative: float) -> None:
+    assert actual.keys() == expected.keys()
+    scale = max(float(gradient.abs().max()) for gradient in expected.values())
+    for name, gradient in expected.items():
+        assert (actual[name] - gradient).abs().max() <= relative * scale, name
+
+
+def widened(sequences: Sequences, prompt_columns: int, response_columns: int) -> Sequences:
+    """More padding columns, filled with a real token's id: a mask must keep it out."""
+    prompts = sequences.prompts
+    return replace(
+        sequences,
+        prompts=replace(
+            prompts, ids=F.pad(prompts.ids, (0, prompt_columns), value=9), mask=F.pad(prompts.mask, (0, prompt_columns))
+        ),
+        response_ids=F.pad(sequences.response_ids, (0, response_columns), value=9),
+        response_mask=F.pad(sequences.response_mask, (0, response_columns)),
+        action_mask=F.pad(sequences.action_mask, (0, response_columns)),
+    )
+
+
+def filled(sequences: Sequences, token: int) -> Sequences:
+    """Another id where the padding is."""
+    prompts = sequences.prompts
+    return replace(
+        sequences,
+        prompts=replace(prompts, ids=prompts.ids.masked_fill(~prompts.mask, token)),
+        response_ids=sequences.response_ids.masked_fill(~sequences.response_mask, token),
+    )
+
+
+def unshared(sequences: Sequences) -> Sequences:
+    """Each response with a prompt of its own."""
+    index = sequences.prompt_index
+    prompts = sequences.prompts
+    own = Prompts(prompts.ids[index], prompts.mask[index], tuple(prompts.examples[i] for i in index.tolist()))
+    return replace(sequences, prompts=own, prompt_index=torch.arange(len(index)))
+
+
+def test_logprobs_and_gradients_are_those_of_the_plain_forward(model, sequences):
+    ours = model(sequences)
+    rows = range(len(sequences))
+    plain = [plain_logprobs(model.hf_model, prompt_of_row(sequences, r), response_of_row(sequences, r)) for r in rows]
+    for row, expected in enumerate(plain):
+        assert torch.allclose(ours[row, : len(expected)], expected, atol=1e-5)
+        assert torch.equal(ours[row, len(expected) :], torch.zeros(ours.shape[1] - len(expected)))
+    weights = torch.linspace(-1, 2, ours.numel()).view_as(ours)
+    expected_loss = torch.stack([(weights[row, : len(x)] * x).sum() for row, x in enumerate(plain)]).sum()
+    assert_close(gradients(model, (weights * ours).sum()), gradients(model, expected_loss), relative=1e-4)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda s: widened(s, 4, 3), lambda s: filled(s, 7), unshared],
+    ids=["more padding", "other padding", "a prompt for each response"],
+)
+def test_layout_changes_nothing(model, sequences, change: Callable[[Sequences], Sequences]):
+    changed = change(sequences)
+    before, after = model(sequences), model(changed)
+    assert torch.allclose(after[:, : before.shape[1]], before, atol=1e-5)
+    assert torch.equal(after[:, before.shape[1] :], torch.zeros_like(after[:, before.shape[1] :]))
+    assert_close(gradients(model, after.sum()), gradients(model, before.sum()), relative=1e-4)
+
+
+def test_a_response_does_not_see_its_batch(model, sequences):
+    together = model(sequences)
+    for row in range(len(sequences)):
+        alone = model(sequences.select([row]))[0]
+        assert torch.allclose(alone, together[row], atol=1e-5)
+
+
+def test_logits_in_chunks_are_the_same(model, sequences, monkeypatch):
+    whole = model(sequences)
+    whole_gradients = gradients(model, whole.square().sum())
+    monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 4 * model.hf_model.config.vocab_size)  # 4 tokens at a time
+    calls = []
+    original = LanguageModel._token_logprobs
+    monkeypatch.setattr(
+        LanguageModel, "_token_logprobs", lambda self, h, i: calls.append(len(i)) or original(self, h, i)
+    )
+    chunked = model(sequences)
+    assert calls == [4, 4, 4, 4, 3]
+    assert torch.allclose(chunked, whole, atol=1e-6)
+    assert_close(gradients(model, chunked.square().sum()), whole_gradients, relative=1e-5)
+    assert len(calls) == 10  # the backward pass has computed each chunk again
+
+
+def test_sampling_is_what_is_scored(model, sequences):
+    policy = LanguageModel(model.hf_model, Sampling(temperature=0.7, top_k=5, top_p=0.9))
+    ours = policy(sequences)
+    for row in range(len(sequences)):
+        response = torch.tensor(response_of_row(sequences, row))
+        logits = plain_logits(model.hf_model, prompt_of_row(sequences, row), response.tolist()) / 0.7
+        for t, token in enumerate(response.tolist()):
+            best = logits[t].topk(5).indices
+            shares = logits[t][best].softmax(-1)
+            kept = best[(shares.cumsum(-1) - shares) < 0.9].tolist()
+            support = sorted({*kept, token})
+            expected = logits[t, token] - logits[t, support].logsumexp(-1)
+            assert ours[row, t].item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_kl_per_token_is_the_sum_over_the_vocabulary(model, model_folder, sequences, monkeypatch):
+    other = LanguageModel(load_language_model(model.hf_model.config._name_or_path, 0.0).model).eval()
+    randomize(other.hf_model, seed=1)
+    freeze(other)
+    expected = torch.zeros(sequences.response_mask.shape)
+    for row in range(len(sequences)):
+        both = (prompt_of_row(sequences, row), response_of_row(sequences, row))
+        p, q = (plain_logits(m.hf_model, *both).log_softmax(-1) for m in (model, other))
+        assert torch.allclose((p.exp() * (p - q)).sum(-1), exact_kl(p, q), atol=1e-5)
+        expected[row, : len(both[1])] = exact_kl(p, q)
+    assert torch.allclose(kl_per_token(model, other, sequences), expected, atol=1e-4)
+    assert torch.equal(kl_per_token(model, model, sequences), torch.zeros_like(expected))
+    monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 4 * model.hf_model.config.vocab_size)
+    assert torch.allclose(kl_per_token(model, other, sequences), expected, atol=1e-4)
