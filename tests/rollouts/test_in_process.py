@@ -1,0 +1,148 @@
+"""The engine samples what it says, from the distribution that the trainer scores."""
+
+import math
+
+import pytest
+import torch
+
+from posttrain.batches import Prompts, Rollout
+from posttrain.data.collate import collate_prompts
+from posttrain.data.records import Prompt
+from posttrain.models.language_model import LanguageModel, Sampling
+from posttrain.models.loading import load_language_model
+from posttrain.rollouts.in_process import Config, InProcess, build
+from tests.tiny_models import END, EVERY, ONE_PER_FAMILY, plain_logits, random_ids
+
+GENERATOR = torch.Generator().manual_seed(5)
+PROMPTS = [random_ids(length, GENERATOR) for length in (4, 1, 7, 3)]
+
+
+def prompts(*rows: int) -> Prompts:
+    return collate_prompts([PROMPTS[row] for row in rows], [Prompt(f"prompt {row}") for row in rows])
+
+
+def engine(folder, **settings) -> InProcess:
+    start = load_language_model(str(folder), 0.0)
+    config = Config(**{"max_new_tokens": 12, **settings})
+    sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+    return build(config, LanguageModel(start.model, sampling), start)
+
+
+def responses(rollout: Rollout) -> list[list[int]]:
+    sequences = rollout.sequences
+    return [row[mask].tolist() for row, mask in zip(sequences.response_ids, sequences.response_mask, strict=True)]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_greedy_is_what_transformers_generates(name, model_folder):
+    ours = engine(model_folder(name), is_greedy=True)
+    rollout = ours.generate(prompts(0, 1, 2, 3), step=0)
+    model = ours.policy.hf_model
+    for row, prompt in enumerate(PROMPTS):
+        output = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=12, pad_token_id=0)[0]
+        theirs = output[1:] if model.config.is_encoder_decoder else output[len(prompt) :]
+        assert responses(rollout)[row] == theirs.tolist()
+    assert len({tuple(response) for response in responses(rollout)}) > 1
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7, "top_k": 5, "top_p": 0.9}], ids=["plain", "filtered"])
+def test_the_trainer_finds_the_same_logprobs(name, sampling, model_folder):
+    ours = engine(model_folder(name), samples_per_prompt=6, seed=3, **sampling)
+    rollout = ours.generate(prompts(0, 1, 2, 3), step=1)
+    recomputed = ours.policy(rollout.sequences)
+    mask = rollout.sequences.response_mask
+    assert (recomputed - rollout.logprobs)[mask].abs().max() < 1e-5
+    assert recomputed[mask].min() > -30  # no sampled token lies outside the support
+    if sampling:
+        assert recomputed[mask].exp().min() > 0.02  # at most five tokens share the probability
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_sample_does_not_depend_on_its_batch(name, model_folder):
+    ours = engine(model_folder(name), samples_per_prompt=3, seed=1)
+    alone, first, wider = (responses(ours.generate(prompts(*rows), step=2)) for rows in ((0,), (0, 1), (0, 2, 3)))
+    assert first[:3] == wider[:3] == alone
+    assert len({tuple(row) for row in alone}) == 3
+
+
+def test_samples_differ_between_steps_and_seeds_and_repeat_within_one(model_folder):
+    def sample(seed: int, step: int) -> list[list[int]]:
+        return responses(engine(model_folder("llama"), seed=seed).generate(prompts(0, 1), step))
+
+    assert sample(0, 0) == sample(0, 0)
+    assert sample(0, 0) != sample(0, 1)
+    assert sample(0, 0) != sample(1, 0)
+
+
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+def test_an_end_is_counted_and_nothing_comes_after_it(name, model_folder):
+    ours = engine(model_folder(name), samples_per_prompt=40, max_new_tokens=6)
+    ours.end_ids = (END, *range(4, 16))  # so that many samples end
+    rollout = ours.generate(prompts(0, 1, 2, 3), step=0)
+    sequences = rollout.sequences
+    assert 0.05 < rollout.is_cut.float().mean() < 0.95
+    for row, response in enumerate(responses(rollout)):
+        assert not set(response[:-1]) & set(ours.end_ids)
+        assert bool(rollout.is_cut[row]) == (response[-1] not in ours.end_ids)
+        if rollout.is_cut[row]:
+            assert len(response) == 6
+        width = len(response)
+        assert sequences.response_mask[row].tolist() == [True] * width + [False] * (6 - width)
+        assert torch.equal(rollout.logprobs[row, width:], torch.zeros(6 - width))
+        assert torch.equal(sequences.response_ids[row, width:], torch.zeros(6 - width, dtype=torch.long))
+        assert (rollout.logprobs[row, :width] < 0).all()
+    assert torch.equal(sequences.action_mask, sequences.response_mask)
+    assert (rollout.logprobs - ours.policy(sequences))[sequences.response_mask].abs().max() < 1e-5
+
+
+def test_a_response_that_ends_with_its_last_token_is_not_cut(model_folder):
+    ours = engine(model_folder("llama"), max_new_tokens=1, samples_per_prompt=50)
+    ours.end_ids = tuple(range(0, 52, 2))
+    rollout = ours.generate(prompts(0), step=0)
+    last = rollout.sequences.response_ids[:, 0]
+    assert torch.equal(rollout.is_cut, last % 2 == 1)
+    assert 0 < rollout.is_cut.sum() < 50
+
+
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7, "top_k": 6, "top_p": 0.9}], ids=["plain", "filtered"])
+def test_tokens_come_as_often_as_they_are_likely(name, sampling, model_folder):
+    """Pearson's χ² over tokens that are expected at least five times, below its mean by five standard deviations."""
+    count = 4000
+    ours = engine(model_folder(name), max_new_tokens=1, samples_per_prompt=count, **sampling)
+    rollout = ours.generate(prompts(1), step=0)
+    logits = plain_logits(ours.policy.hf_model, PROMPTS[1], [0])[0] / sampling.get("temperature", 1.0)
+    order = logits.argsort(descending=True)[: sampling.get("top_k", len(logits))]
+    shares = logits[order].softmax(-1)
+    order = order[(shares.cumsum(-1) - shares) < sampling.get("top_p", 1.0)]
+    expected = torch.zeros(len(logits)).scatter(0, order, logits[order].softmax(-1)) * count
+    seen = torch.bincount(rollout.sequences.response_ids[:, 0], minlength=len(logits)).float()
+    assert seen[expected == 0].sum() == 0
+    likely = expected >= 5
+    statistic = ((seen - expected)[likely] ** 2 / expected[likely]).sum().item()
+    degrees = int(likely.sum()) - 1
+    assert degrees > 1
+    assert statistic < degrees + 5 * math.sqrt(2 * degrees)
+
+
+def test_rows_texts_and_version(model_folder):
+    ours = engine(model_folder("t5"), samples_per_prompt=2)
+    ours.load_weights(ours.policy, 9)
+    rollout = ours.generate(prompts(0, 2), step=0)
+    assert rollout.policy_version == 9
+    assert rollout.sequences.prompt_index.tolist() == [0, 0, 1, 1]
+    assert [example.text for example in rollout.examples] == ["prompt 0", "prompt 0", "prompt 2", "prompt 2"]
+    for text, response in zip(rollout.texts, responses(rollout), strict=True):
+        assert text == ours.tokenizer.decode([token for token in response if token > 3])
+
+
+@pytest.mark.parametrize("is_training", [True, False])
+def test_sampling_is_without_dropout_and_leaves_the_mode_of_the_model_alone(is_training, model_folder):
+    start = load_language_model(str(model_folder("t5")), 0.5)
+    ours = build(Config(max_new_tokens=5, is_greedy=True), LanguageModel(start.model), start)
+    ours.policy.train(is_training)
+    rollout = ours.generate(prompts(0, 1), step=0)
+    assert ours.policy.training is is_training
+    plain = engine(model_folder("t5"), max_new_tokens=5, is_greedy=True).generate(prompts(0, 1), step=0)
+    assert responses(rollout) == responses(plain)
