@@ -1,7 +1,7 @@
 """One YAML file is one whole run: its schema.
 
 `load` reads a file and its overrides strictly, `resolved` gives the run back complete with every default;
-loading what `resolved` gave is an equal `RunConfig`. The reading itself is in posttrain/config_reading.py.
+loading what `resolved` gave is an equal `RunConfig`. The reading itself is in posttrain/reading/config_reading.py.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field, NonNegativeInt, PositiveInt, model_serializer, model_validator
 
-from posttrain.config_reading import Choice, ChoiceOf, merged, validated
+from posttrain.reading.config_reading import Choice, ChoiceOf, merged, validated
 from posttrain.settings import Settings
 
 PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]

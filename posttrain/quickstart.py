@@ -122,7 +122,11 @@ def label_samples(it: Quickstart, sft: Path) -> list[Comparison]:
     """Sample from the SFT model, label, and write preferences/{train,heldout}.jsonl. Returns the held-out comparisons."""
     from posttrain.evaluation.comparing import sample_texts
 
-    prompts = [p for p in load(World(split="prompts", num=NUM_LABELLED + NUM_HELD_OUT, seed=it.seed + 1)) if isinstance(p, Prompt)]
+    prompts = [
+        p
+        for p in load(World(split="prompts", num=NUM_LABELLED + NUM_HELD_OUT, seed=it.seed + 1))
+        if isinstance(p, Prompt)
+    ]
     rows = tokenized_prompts(prompts, sft)
     answers = sample_texts(str(sft), rows, SAMPLES_PER_PROMPT, MAX_RESPONSE_TOKENS, it.seed)
     settings = annotators.Config(seed=it.seed)
@@ -149,5 +153,3 @@ def judge_answer(prompt: Prompt, answer: str) -> tuple[float, list[results.Fault
     spans = (*truth.factuality, *truth.relevance)
     faults = [results.Fault(start=s.start, end=s.end, kind=s.error) for s in spans if s.error is not None]
     return truth.reward, faults
-
-

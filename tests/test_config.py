@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from posttrain import config, plugins, strict_yaml
-from posttrain.config_reading import Choice
+from posttrain import config, plugins
+from posttrain.reading import strict_yaml
+from posttrain.reading.config_reading import Choice
 from posttrain.errors import InputError
 
 RUN = """\

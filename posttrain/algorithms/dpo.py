@@ -18,7 +18,9 @@ CONSUMES = "referenced_preferences"
 
 class Config(Settings):
     beta: float = Field(0.1, gt=0, description="strength of the pull to the reference")
-    ties: Literal["half", "drop"] = Field("drop", description="a tie is half a win for each, or is left out of the loss")
+    ties: Literal["half", "drop"] = Field(
+        "drop", description="a tie is half a win for each, or is left out of the loss"
+    )
 
 
 def build(config: Config, parts: Parts) -> "DPO":
@@ -37,7 +39,9 @@ class DPO:
         better, worse = log_ratio[batch.better], log_ratio[batch.worse]
         weight = batch.weight.masked_fill(batch.is_tie, 0.0) if self.config.ties == "drop" else batch.weight
         losses = dpo_loss(better, worse, batch.is_tie, self.config.beta)
-        return LossReport((weight * losses).sum(), weight.sum(), *self._metrics(better.detach(), worse.detach(), ~batch.is_tie))
+        return LossReport(
+            (weight * losses).sum(), weight.sum(), *self._metrics(better.detach(), worse.detach(), ~batch.is_tie)
+        )
 
     def _metrics(
         self, better: torch.Tensor, worse: torch.Tensor, is_decided: torch.Tensor

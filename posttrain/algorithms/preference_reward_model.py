@@ -15,7 +15,9 @@ CONSUMES = "preferences"
 
 
 class Config(Settings):
-    ties: Literal["half", "drop"] = Field("half", description="a tie is half a win for each, or is left out of the loss")
+    ties: Literal["half", "drop"] = Field(
+        "half", description="a tie is half a win for each, or is left out of the loss"
+    )
     centering: float = Field(0.0, ge=0, description="weight of (score + score')², which keeps scores near 0")
 
 

@@ -14,7 +14,7 @@ Label = Literal[0, 1, 2]
 
 @dataclass(frozen=True)
 class Prompt:
-    """A model input. `facts` holds JSON-like data for rewards that know the truth (a world's entities, a gold label)."""
+    """A model input. `facts` holds JSON-like data for rewards that know the truth (a world's entities, a label)."""
 
     text: str
     id: str = ""

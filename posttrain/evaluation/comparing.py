@@ -8,7 +8,8 @@ from posttrain import plugins
 from posttrain.batches import Rollout
 from posttrain.data.collate import Encoder, Tokenized, collate_sequences, prompts
 from posttrain.data.records import Comparison, Prompt
-from posttrain.evaluation.measures import length, rouge, win_rate
+from posttrain.evaluation import win_rate
+from posttrain.evaluation.measures import length, rouge
 from posttrain.evaluation.results import Fault, ModelResult
 from posttrain.models.language_model import LanguageModel, kl_per_token
 from posttrain.models.loading import Pretrained, freeze, load_language_model, load_scorer
@@ -21,7 +22,9 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _rollouts(model: LanguageModel, start: Pretrained, rows: Sequence[Tokenized], num_samples: int, max_new_tokens: int, seed: int) -> list[Rollout]:
+def _rollouts(
+    model: LanguageModel, start: Pretrained, rows: Sequence[Tokenized], num_samples: int, max_new_tokens: int, seed: int
+) -> list[Rollout]:
     engine_kind = plugins.find("rollouts", "in_process")
     settings = engine_kind.Config(max_new_tokens=max_new_tokens, samples_per_prompt=num_samples, seed=seed)
     engine = engine_kind.build(settings, model, start)
@@ -36,9 +39,13 @@ def _load(path: str) -> tuple[LanguageModel, Pretrained]:
     return freeze(LanguageModel(start.model)).to(_device()), start
 
 
-def sample_texts(path: str, rows: Sequence[Tokenized], num_samples: int, max_new_tokens: int, seed: int) -> list[list[str]]:
+def sample_texts(
+    path: str, rows: Sequence[Tokenized], num_samples: int, max_new_tokens: int, seed: int
+) -> list[list[str]]:
     """`num_samples` responses to each prompt, sampled at temperature 1."""
-    texts = [text for rollout in _rollouts(*_load(path), rows, num_samples, max_new_tokens, seed) for text in rollout.texts]
+    texts = [
+        text for rollout in _rollouts(*_load(path), rows, num_samples, max_new_tokens, seed) for text in rollout.texts
+    ]
     return [texts[i : i + num_samples] for i in range(0, len(texts), num_samples)]
 
 
@@ -72,11 +79,16 @@ def compare(
             "faults": [faults for _, faults in judged],
         }
     base = partial[against]["gold_reward"]
-    return [ModelResult(name, **found, win_rate_vs_sft=win_rate.compare(found["gold_reward"], base, win_rate.Config())) for name, found in partial.items()]
+    return [
+        ModelResult(name, **found, win_rate_vs_sft=win_rate.compare(found["gold_reward"], base, win_rate.Config()))
+        for name, found in partial.items()
+    ]
 
 
 @torch.no_grad()
-def pair_scores(reward_model: str, comparisons: Sequence[Comparison], rows: Sequence[Tokenized], max_response_tokens: int) -> list[tuple[float, float]]:
+def pair_scores(
+    reward_model: str, comparisons: Sequence[Comparison], rows: Sequence[Tokenized], max_response_tokens: int
+) -> list[tuple[float, float]]:
     """(score of the preferred response, score of the other) of each decided pair. `rows` are the comparisons' prompts."""
     scorer, tokenizer, _ = load_scorer(reward_model)
     encoder = Encoder(tokenizer, bool(scorer.backbone.config.is_encoder_decoder), 0, max_response_tokens)

@@ -11,7 +11,9 @@ def last_true(mask: Bool[Tensor, "B R"]) -> Int[Tensor, "B"]:
     return torch.where(mask, columns, 0).amax(-1)
 
 
-def place_at_last(scores: Float[Tensor, "B"], mask: Bool[Tensor, "B R"]) -> tuple[Float[Tensor, "B R"], Bool[Tensor, "B R"]]:
+def place_at_last(
+    scores: Float[Tensor, "B"], mask: Bool[Tensor, "B R"]
+) -> tuple[Float[Tensor, "B R"], Bool[Tensor, "B R"]]:
     """A stream with each row's score at the last True column, and its mask."""
     where = torch.zeros_like(mask).scatter(1, last_true(mask).unsqueeze(1), True) & mask
     return torch.where(where, scores.unsqueeze(1), 0.0), where

@@ -35,7 +35,9 @@ class EncoderDecoderDecoding:
     cache: EncoderDecoderCache
 
     @classmethod
-    def start(cls, model: PreTrainedModel, prompts: Prompts, prompt_index: Int[Tensor, "B"]) -> "EncoderDecoderDecoding":
+    def start(
+        cls, model: PreTrainedModel, prompts: Prompts, prompt_index: Int[Tensor, "B"]
+    ) -> "EncoderDecoderDecoding":
         mask = prompts.mask.long()
         encoded = model.get_encoder()(input_ids=prompts.ids, attention_mask=mask).last_hidden_state
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())

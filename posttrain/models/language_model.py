@@ -46,7 +46,7 @@ class LanguageModel(nn.Module):
         return family_of(self.hf_model).states(self.hf_model, sequences)
 
     def logprobs_from(self, states: Float[Tensor, "B R1 D"], sequences: Sequences) -> Float[Tensor, "B R"]:
-        """Logits are computed at response tokens only and, when they are many, in chunks that the backward pass redoes."""
+        """Logits are computed at response tokens only and, when many, in chunks that the backward pass redoes."""
         mask = sequences.response_mask
         hidden, ids = states[:, :-1][mask], sequences.response_ids[mask]
         pieces = [

@@ -46,7 +46,9 @@ class SequenceScorer(nn.Module):
     def load_head(self, folder: Path) -> None:
         path = folder / HEAD_FILE
         if not path.exists():
-            raise InputError(f"{path}: missing, so {folder} is not a reward model; train one with algorithm preference_reward_model")
+            raise InputError(
+                f"{path}: missing, so {folder} is not a reward model; train one with algorithm preference_reward_model"
+            )
         self.head.load_state_dict(load_file(path))
 
 
@@ -59,5 +61,7 @@ def write_statistics(folder: Path, scores: Float[Tensor, "N"]) -> ScoreStatistic
 def read_statistics(folder: Path) -> ScoreStatistics:
     path = folder / STATISTICS_FILE
     if not path.exists():
-        raise InputError(f"{path}: missing; train the reward model with held-out data (data.evaluation) so that it is written")
+        raise InputError(
+            f"{path}: missing; train the reward model with held-out data (data.evaluation) so that it is written"
+        )
     return ScoreStatistics(**json.loads(path.read_text()))

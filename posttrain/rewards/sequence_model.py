@@ -5,12 +5,11 @@ from typing import Literal
 
 import torch
 from pydantic import Field
-from transformers import PreTrainedTokenizerBase
 
 from posttrain.batches import RewardStream, Rollout, Sequences
 from posttrain.data.collate import Encoder, collate_prompts, collate_sequences
 from posttrain.functional.reward_streams import place_at_last
-from posttrain.models.loading import load_scorer
+from posttrain.models.loading import Tokenizer, load_scorer
 from posttrain.models.scorer import ScoreStatistics, SequenceScorer
 from posttrain.settings import Settings
 
@@ -19,15 +18,17 @@ class Config(Settings):
     model: str = Field(description="folder of a trained reward model")
     scale: float = Field(1.0, gt=0, description="reward = (score - mean) / std * scale + bias")
     bias: float = 0.0
-    should_normalize: bool = Field(True, description="subtract the mean and divide by the std of the model's held-out scores")
+    should_normalize: bool = Field(
+        True, description="subtract the mean and divide by the std of the model's held-out scores"
+    )
     reads: Literal["prompt_and_response", "response", "text"] = Field(
         "prompt_and_response",
-        description="what the model was trained to judge: a response to a prompt, a response alone, or both as one text",
+        description="what the model judges: a response to a prompt, a response alone, or both as one text",
     )
     batch_size: int = Field(64, gt=0, description="responses scored at a time")
 
 
-def build(config: Config, name: str, tokenizer: PreTrainedTokenizerBase, device: torch.device) -> "SequenceModelReward":
+def build(config: Config, name: str, tokenizer: Tokenizer, device: torch.device) -> "SequenceModelReward":
     scorer, own_tokenizer, statistics = load_scorer(config.model)
     shares_tokens = own_tokenizer.get_vocab() == tokenizer.get_vocab() and config.reads == "prompt_and_response"
     return SequenceModelReward(config, name, scorer.to(device), statistics, None if shares_tokens else own_tokenizer)
@@ -39,7 +40,7 @@ class SequenceModelReward:
     name: str
     scorer: SequenceScorer
     statistics: ScoreStatistics
-    tokenizer: PreTrainedTokenizerBase | None  # the scorer's own, when it does not read the policy's tokens
+    tokenizer: Tokenizer | None  # the scorer's own, when it does not read the policy's tokens
 
     def __call__(self, rollout: Rollout) -> RewardStream:
         mask = rollout.sequences.action_mask
@@ -54,10 +55,12 @@ class SequenceModelReward:
             scores = (scores - self.statistics.mean) / max(self.statistics.std, 1e-6)
         return scores * self.config.scale + self.config.bias
 
-    def _encoded(self, rollout: Rollout, tokenizer: PreTrainedTokenizerBase) -> Sequences:
+    def _encoded(self, rollout: Rollout, tokenizer: Tokenizer) -> Sequences:
         """The same texts in the reward model's own tokens. Safe for one score a response: no span can shift."""
         limit = self.scorer.backbone.config.max_position_embeddings if _has_positions(self.scorer) else 2**20
-        encoder = Encoder(tokenizer, bool(self.scorer.backbone.config.is_encoder_decoder), limit, limit, "left", "right")
+        encoder = Encoder(
+            tokenizer, bool(self.scorer.backbone.config.is_encoder_decoder), limit, limit, "left", "right"
+        )
         examples = rollout.examples
         texts = [example.text if self.config.reads == "prompt_and_response" else "" for example in examples]
         responses = rollout.texts

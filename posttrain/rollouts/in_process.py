@@ -6,19 +6,17 @@ does not depend on what else is in the batch.
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
 
 from posttrain.batches import Prompts, Rollout, Sequences
 from posttrain.functional.logprobs import distribution_logits
 from posttrain.models.decoding import Decoder, start_decoding
 from posttrain.models.language_model import LanguageModel, Sampling
-from posttrain.models.loading import Pretrained
+from posttrain.models.loading import Pretrained, Tokenizer
 from posttrain.randomness import stream
 
 
@@ -37,7 +35,7 @@ def build(config: Config, policy: LanguageModel, start: Pretrained) -> "InProces
 class InProcess:
     config: Config
     policy: LanguageModel
-    tokenizer: PreTrainedTokenizerBase
+    tokenizer: Tokenizer
     end_ids: tuple[int, ...]
     policy_version: int = 0
 
@@ -95,7 +93,9 @@ class InProcess:
         is_cut[alive] = True
         return ids[:, :width], logprobs[:, :width], lengths, is_cut
 
-    def _choose(self, logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
+    def _choose(
+        self, logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]
+    ) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
         """Inverse-CDF sampling: one uniform number per token, so a row's draws are its own."""
         filtered = distribution_logits(logits, self.config.temperature, self.config.top_k, self.config.top_p)
         all_logprobs = filtered.log_softmax(-1)
@@ -107,6 +107,3 @@ class InProcess:
             token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
             token = token.clamp(max=logits.shape[-1] - 1)
         return token, all_logprobs.gather(-1, token.unsqueeze(-1)).squeeze(-1)
-
-
-__all__: list[Any] = ["Config", "InProcess", "build"]

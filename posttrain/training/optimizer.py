@@ -37,7 +37,7 @@ def _decay(parameter: nn.Parameter, settings: TrainingSettings) -> float:
 
 
 def learning_rate_factor(step: int, num_steps: int, settings: TrainingSettings) -> float:
-    """Share of the peak rate at step 0, 1, ..., num_steps − 1: linear warm-up, then the schedule, to 0 after the last."""
+    """Share of the peak rate at step 0 ... num_steps − 1: linear warm-up, then the schedule, to 0 after the last."""
     if step < settings.warmup_steps:
         return (step + 1) / (settings.warmup_steps + 1)
     progress = (step - settings.warmup_steps) / max(1, num_steps - settings.warmup_steps)

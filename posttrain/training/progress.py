@@ -10,7 +10,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-SHOWN = ("train/loss", "train/accuracy", "rollout/reward", "rollout/kl", "evaluation/loss", "evaluation/rougeL", "evaluation/accuracy")
+SHOWN = (
+    "train/loss",
+    "train/accuracy",
+    "rollout/reward",
+    "rollout/kl",
+    "evaluation/loss",
+    "evaluation/rougeL",
+    "evaluation/accuracy",
+)
 SECONDS_BETWEEN_LINES = 15.0
 
 

@@ -26,8 +26,9 @@ from typing import Any, ClassVar, Literal, Self
 
 import torch
 
-from posttrain import durable_files, strict_yaml
+from posttrain import durable_files
 from posttrain.errors import InputError
+from posttrain.reading import strict_yaml
 from posttrain.training import checkpoint
 
 # Another value of one of these gives other bits, so it is no resume but another run.

@@ -5,7 +5,6 @@ rate are functions of (seed, step), so that a resumed run continues with the sam
 """
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -44,29 +43,25 @@ class Trainer:
     evaluate_every: int | None
     save_every: int
     step: int = 0
-    seconds_waiting: float = 0.0  # for batches: reading, sampling, rewards
+    stop_reason: str | None = None
 
-    def run(self, stop: Stop) -> str:
-        """Train to the last step. Returns why it ended: `done`, or the algorithm's reason to stop early."""
+    def run(self, stop: Stop) -> None:
+        """Train to the last step, or until the algorithm says why to stop, which is then `stop_reason`."""
         if self.step == 0:
             self.evaluate(0)
         saved_step = self.step
-        reason = None
-        while self.step < self.num_steps and reason is None:
-            reason = self._one_step()
-            is_last = self.step == self.num_steps or reason is not None
+        while self.step < self.num_steps and self.stop_reason is None:
+            self.stop_reason = self._one_step()
+            is_last = self.step == self.num_steps or self.stop_reason is not None
             if is_last or (self.evaluate_every and self.step % self.evaluate_every == 0):
                 self.evaluate(self.step)
             if is_last or self.step % self.save_every == 0 or stop.requested:
                 self.save(self.step, self.state_dict())
                 saved_step = self.step
             stop.raise_if_requested(f"stopped after step {saved_step}, which is saved")
-        return reason or "done"
 
     def _one_step(self) -> str | None:
-        started = time.perf_counter()
         batch, metrics = self.batches.next(self.step)
-        self.seconds_waiting += time.perf_counter() - started
         factor = learning_rate_factor(self.step, self.num_steps, self.settings)
         set_learning_rate(self.optimizer, factor)
         self.algorithm.module.train()
@@ -75,7 +70,10 @@ class Trainer:
         self.step += 1
         learning_rate = factor * self.settings.learning_rate
         rollout_metrics = {f"rollout/{name}": value for name, value in metrics.items()}
-        self.log(self.step, rollout_metrics | {f"train/{n}": v for n, v in trained.items()} | {"train/learning_rate": learning_rate})
+        self.log(
+            self.step,
+            rollout_metrics | {f"train/{n}": v for n, v in trained.items()} | {"train/learning_rate": learning_rate},
+        )
         return self.algorithm.should_stop(metrics) if isinstance(self.algorithm, OnlineAlgorithm) else None
 
     @property
@@ -88,7 +86,7 @@ class Trainer:
             "model": self.algorithm.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "algorithm": self.algorithm.state_dict() if isinstance(self.algorithm, OnlineAlgorithm) else {},
-            "loop": {"step": self.step, "batches": self.batches.state_dict()},
+            "loop": {"step": self.step, "stop_reason": self.stop_reason, "batches": self.batches.state_dict()},
             "randomness": randomness.capture(),
         }
 
@@ -97,7 +95,7 @@ class Trainer:
         self.optimizer.load_state_dict(state["optimizer"])
         if isinstance(self.algorithm, OnlineAlgorithm):
             self.algorithm.load_state_dict(state["algorithm"])
-        self.step = state["loop"]["step"]
+        self.step, self.stop_reason = state["loop"]["step"], state["loop"]["stop_reason"]
         self.batches.load_state_dict(state["loop"]["batches"])
         randomness.restore(state["randomness"])  # last: building the rest drew random numbers
 

@@ -17,7 +17,7 @@ DOORS = {
     "ray": ("rollouts/ray_workers.py",),
     "wandb": ("training/metrics.py",),
     "tensorboard": ("training/metrics.py",),
-    "yaml": ("strict_yaml.py",),
+    "yaml": ("reading/strict_yaml.py",),
     "rouge_score": ("evaluation/measures/",),
     "matplotlib": ("figures/",),
     "jinja2": ("figures/", "models/", "data/", "annotation/"),

@@ -6,6 +6,8 @@ from typing import Literal
 from posttrain.data.records import Prompt
 from posttrain.settings import Settings
 
+NAME = "length"
+
 
 class Config(Settings):
     unit: Literal["words", "characters"] = "words"  # words are what white space separates

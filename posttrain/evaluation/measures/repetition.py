@@ -10,6 +10,8 @@ from pydantic import Field
 from posttrain.data.records import Prompt
 from posttrain.settings import Settings
 
+NAME = "repetition"
+
 
 class Config(Settings):
     ngram_size: int = Field(default=3, ge=1)  # in words

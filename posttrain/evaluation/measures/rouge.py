@@ -17,6 +17,9 @@ from posttrain.settings import Settings
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+")
 
 
+NAME = "rougeL"
+
+
 class Config(Settings):
     variant: Literal["rougeL", "rougeLsum"] = "rougeL"  # rougeLsum takes the union over sentences, for summaries
     use_stemmer: bool = False  # Porter stems, so that "wins" matches "winning"

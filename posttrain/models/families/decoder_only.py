@@ -6,12 +6,13 @@ causal attention never looks back at it. So neither position ids nor an attentio
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from posttrain.batches import Sequences
 
 
-def states(backbone: nn.Module, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
+def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
     """Last hidden states after 0, 1, ..., R response tokens; see `interfaces.ModelFamily`."""
     prompt_lengths = sequences.prompts.lengths[sequences.prompt_index]
     rows = len(sequences)
@@ -29,6 +30,6 @@ def states(backbone: nn.Module, sequences: Sequences) -> Float[Tensor, "B R1 D"]
     return hidden.gather(1, read)
 
 
-def logits(model: nn.Module, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
+def logits(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
     """Next-token logits from last hidden states."""
     return model.get_output_embeddings()(hidden)

@@ -6,12 +6,13 @@ Each unique prompt goes through the encoder once, however many responses it has.
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
+from transformers import PreTrainedModel
 
 from posttrain.batches import Sequences
 
 
-def states(backbone: nn.Module, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
+def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
     """Last hidden states after 0, 1, ..., R response tokens; see `interfaces.ModelFamily`."""
     prompts = sequences.prompts
     longest_prompt, longest_response = int(prompts.lengths.max()), int(sequences.lengths.max())
@@ -29,7 +30,7 @@ def states(backbone: nn.Module, sequences: Sequences) -> Float[Tensor, "B R1 D"]
     return F.pad(hidden, (0, 0, 0, sequences.response_ids.shape[1] - longest_response))
 
 
-def logits(model: nn.Module, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
+def logits(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
     """Next-token logits from last decoder states: T5 scales them first, BART adds a bias."""
     if getattr(model.config, "scale_decoder_outputs", False):
         hidden = hidden * model.config.d_model**-0.5

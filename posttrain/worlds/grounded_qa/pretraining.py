@@ -1,5 +1,6 @@
 """Ordinary text of the world: it teaches the words, the sentences and how to copy from a context, not the task.
 
+    copy     copy: context: ...                                  the text of the pages, word for word
     recap    context: ...                                        any sentences of the pages
     restore  restore: The album Dalune blank 1994. ... context: ...  the same sentences without their gaps
     ask      ask: When did the album Dalune come out? ... context: ...  one sentence in answer to each question
@@ -8,6 +9,7 @@ No prompt begins with `question:` and no question is ambiguous.
 """
 
 import random
+from dataclasses import replace
 
 from pydantic import Field
 
@@ -23,18 +25,26 @@ class Config(Settings):
     ask_share: float = Field(default=0.3, ge=0, le=1)
     """How much of the text is single-fact questions, which give the question words their meaning."""
     restore_share: float = Field(default=0.3, ge=0, le=1)
+    copy_share: float = Field(default=0.25, ge=0, le=1)
+    """Nothing in a copy is a matter of chance, so that it teaches looking things up the soonest."""
     max_recap_sentences: int = Field(default=10, ge=1)
     max_items: int = Field(default=4, ge=1)
     """Most questions or gapped sentences of one text."""
+    short_share: float = Field(default=0.6, ge=0, le=1)
+    """Share of the texts about one or two pages only: copying is learnt on them first, and sooner."""
 
 
 def draw_text(rng: random.Random, scene: Scene, id: str, config: Config) -> Demonstration:
     """One piece of text about the pages of a scene, whose own question is not used."""
+    if rng.random() < config.short_share:
+        scene = replace(scene, pages=scene.pages[: rng.randint(1, 2)])
     kind = rng.random()
     if kind < config.ask_share:
         head, response = _ask(rng, scene, config.max_items)
     elif kind < config.ask_share + config.restore_share:
         head, response = _restore(rng, scene, config.max_items)
+    elif kind < config.ask_share + config.restore_share + config.copy_share:
+        head, response = "copy: ", " ".join(page.text for page in scene.pages)
     else:
         head, response = "", _recap(rng, scene, config.max_recap_sentences)
     return Demonstration(Prompt(text=head + context(scene.pages), id=id), response)

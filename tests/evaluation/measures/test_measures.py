@@ -7,7 +7,8 @@ from pydantic import ValidationError
 
 from posttrain.data.records import Prompt
 from posttrain.errors import InputError
-from posttrain.evaluation.measures import length, repetition, rouge, win_rate
+from posttrain.evaluation import win_rate
+from posttrain.evaluation.measures import length, repetition, rouge
 
 
 def prompt(*references):

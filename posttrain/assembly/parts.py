@@ -39,7 +39,8 @@ class RunParts:
         model = self.config.model
         if model.path is not None:
             return load_language_model(model.path, self.dropout)
-        assert model.architecture is not None and model.tokenizer is not None
+        assert model.architecture is not None
+        assert model.tokenizer is not None
         if model.tokenizer.path is not None:
             tokenizer = load_tokenizer(model.tokenizer.path)
         else:

@@ -11,8 +11,9 @@ from pydantic import AfterValidator, BaseModel, GetCoreSchemaHandler, Validation
 from pydantic.fields import FieldInfo
 from pydantic_core import CoreSchema, ErrorDetails, core_schema
 
-from posttrain import plugins, strict_yaml
+from posttrain import plugins
 from posttrain.errors import InputError
+from posttrain.reading import strict_yaml
 from posttrain.settings import Settings
 
 Location = tuple[str | int, ...]

@@ -1,0 +1,91 @@
+"""From the data section of a run to the batches that its algorithm consumes."""
+
+import logging
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from posttrain import plugins
+from posttrain.config import DataSettings
+from posttrain.data.collate import COLLATE, Encoder, Tokenized, preferences, prompt_of, responses_of, tokenize
+from posttrain.data.records import Comparison, Demonstration, Judgement, Prompt, Record
+from posttrain.errors import InputError
+from posttrain.models.language_model import LanguageModel
+from posttrain.models.loading import Pretrained
+from posttrain.reading.config_reading import Choice
+from posttrain.training.references import reference_logprobs, with_reference
+
+log = logging.getLogger(__name__)
+
+RECORD_TYPES: dict[str, tuple[type, ...]] = {
+    "demonstrations": (Demonstration,),
+    "judgements": (Judgement,),
+    "preferences": (Comparison,),
+    "referenced_preferences": (Comparison,),
+    "rollouts": (Prompt, Demonstration, Comparison),
+}
+REFERENCE_BATCH = 16  # prompts, each with all of its responses
+
+
+def load_records(choice: Choice, where: str, consumes: str) -> list[Record]:
+    """The records of a source. InputError if they are not of the kind that the algorithm consumes, or if there are none."""
+    records = choice.plugin.load(choice.settings)
+    if not records:
+        raise InputError(f"{where}: source {choice.name} gave no records")
+    wrong = next((record for record in records if not isinstance(record, RECORD_TYPES[consumes])), None)
+    if wrong is not None:
+        wanted = " or ".join(kind.__name__ for kind in RECORD_TYPES[consumes])
+        raise InputError(
+            f"{where}: source {choice.name} gives {type(wrong).__name__} records; the algorithm needs {wanted}"
+        )
+    return [prompt_of(record) for record in records] if consumes == "rollouts" else records
+
+
+def tokenized(records: Sequence[Record], start: Pretrained, data: DataSettings, where: str) -> list[Tokenized]:
+    """InputError with counts for what is too long; a warning with counts for what a policy cut."""
+    encoder = Encoder(
+        start.tokenizer,
+        start.is_encoder_decoder,
+        data.max_prompt_tokens,
+        data.max_response_tokens,
+        data.prompt_truncation,
+        data.response_truncation,
+    )
+    rows = tokenize(records, encoder, where)
+    if encoder.num_cut_prompts or encoder.num_cut_responses:
+        log.warning(
+            "%s: cut %d prompts and %d responses of %d records to the limits",
+            where,
+            encoder.num_cut_prompts,
+            encoder.num_cut_responses,
+            len(records),
+        )
+    return rows
+
+
+def collator(
+    consumes: str, rows: Sequence[Tokenized], reference: Callable[[], LanguageModel], cache: Path
+) -> Callable[[Sequence[int]], Any]:
+    """Row numbers → the batch that the algorithm consumes; reference log-probabilities are computed here, once."""
+    if consumes != "referenced_preferences":
+        return lambda numbers: COLLATE[consumes]([rows[i] for i in numbers])
+    logprobs, was_cached = reference_logprobs(reference(), rows, REFERENCE_BATCH, cache)
+    log.info("reference log-probabilities of %d prompts: %s", len(rows), "from the cache" if was_cached else "computed")
+    return lambda numbers: with_reference(preferences([rows[i] for i in numbers]), [logprobs[i] for i in numbers])
+
+
+def texts_of(records: Sequence[Record]) -> list[str]:
+    """Every text of the records, in a fixed random order so that a tokenizer sees all kinds alike."""
+    texts = [text for record in records for text in (prompt_of(record).text, *responses_of(record))]
+    random.Random(0).shuffle(texts)
+    return texts
+
+
+def measures_of(names: Sequence[str]) -> dict[str, Callable[..., list[float]]]:
+    """Measures by the names that their numbers are logged under."""
+    modules = [plugins.find("evaluation.measures", name) for name in names]
+    return {
+        module.NAME: lambda responses, prompts, m=module: m.measure(responses, prompts, m.Config())
+        for module in modules
+    }
