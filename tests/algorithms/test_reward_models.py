@@ -1,0 +1,75 @@
+"""The losses of both kinds of reward model, by hand."""
+
+import math
+
+import pytest
+import torch
+
+from posttrain.algorithms.judgement_reward_model import JudgementRewardModel
+from posttrain.algorithms.preference_reward_model import Config, PreferenceRewardModel
+from posttrain.batches import Judged, PreferencePairs
+from tests.algorithms.given import Given, gradient, sequences_of
+
+
+def nll(x: float) -> float:
+    return math.log(1 + math.exp(-x))
+
+
+def pairs(
+    better: list[int], worse: list[int], is_tie: list[bool], weight: list[float], index: list[int]
+) -> PreferencePairs:
+    sequences = sequences_of([1] * len(index), index)
+    return PreferencePairs(
+        sequences, torch.tensor(better), torch.tensor(worse), torch.tensor(is_tie), torch.tensor(weight)
+    )
+
+
+def test_preferences_by_hand():
+    module = Given(torch.tensor([2.0, 0.5, 1.0, 1.0, 3.0]))
+    batch = pairs([0, 2, 3], [1, 4, 2], [False, False, False], [1.0, 0.5, 0.5], [0, 0, 1, 1, 1])
+    report = PreferenceRewardModel(Config(), module).loss(batch)
+    assert report.loss_sum.item() == pytest.approx(nll(1.5) + 0.5 * nll(-2.0) + 0.5 * nll(0.0))
+    assert report.count == 2
+    assert report.metric_sums["accuracy"] == 1 + 0 + 0.5  # equal scores are half right
+    assert report.metric_sums["margin"] == pytest.approx(1.5 - 2.0)
+    assert report.metric_counts["accuracy"] == 3
+
+
+def test_centering_is_added_by_hand():
+    module = Given(torch.tensor([2.0, 0.5]))
+    report = PreferenceRewardModel(Config(centering=0.1), module).loss(pairs([0], [1], [False], [1.0], [0, 0]))
+    assert report.loss_sum.item() == pytest.approx(nll(1.5) + 0.1 * 2.5**2)
+
+
+@pytest.mark.parametrize(
+    ("ties", "loss", "count"), [("half", 0.5 * (nll(1.5) + nll(-1.5)) + nll(1.5), 2), ("drop", nll(1.5), 1)]
+)
+def test_ties_are_half_a_win_each_or_are_dropped(ties, loss, count):
+    module = Given(torch.tensor([2.0, 0.5]))
+    batch = pairs([0, 0], [1, 1], [True, False], [1.0, 1.0], [0, 0])
+    report = PreferenceRewardModel(Config(ties=ties), module).loss(batch)
+    assert report.loss_sum.item() == pytest.approx(loss)
+    assert report.count == count
+    assert report.metric_counts["accuracy"] == 1  # a tie is neither right nor wrong
+
+
+def test_a_prompt_with_six_pairs_weighs_as_one_with_one():
+    scores = torch.tensor([0.0] * 6)
+    six = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    better, worse = zip(*six, (4, 5), strict=True)
+    batch = pairs([*better], [*worse], [False] * 7, [1 / 6] * 6 + [1.0], [0, 0, 0, 0, 1, 1])
+    module = Given(scores)
+    report = PreferenceRewardModel(Config(), module).loss(batch)
+    assert report.count.item() == pytest.approx(2)
+    pull = gradient(module, report.loss_sum)
+    # At equal scores each pair pulls its two scores apart by weight / 2.
+    assert pull.tolist() == pytest.approx([-3 / 12, -1 / 12, 1 / 12, 3 / 12, -0.5, 0.5], abs=1e-6)
+
+
+def test_judgements_by_hand():
+    module = Given(torch.tensor([2.0, 1.0, -3.0]))
+    batch = Judged(sequences_of([1, 1, 1]), torch.tensor([True, False, False]))
+    report = JudgementRewardModel(module).loss(batch)
+    assert report.loss_sum.item() == pytest.approx(nll(2.0) + nll(-1.0) + nll(3.0))
+    assert report.count == 3
+    assert report.metric_sums["accuracy"] == 2
