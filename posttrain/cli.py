@@ -175,8 +175,7 @@ def _resume(arguments: argparse.Namespace) -> None:
 def _report(arguments: argparse.Namespace) -> None:
     from posttrain.figures import report
 
-    is_quickstart = (arguments.run_dir / "summary.json").exists()
-    print(report.write_quickstart(arguments.run_dir) if is_quickstart else report.write_run(arguments.run_dir))
+    print(report.write_report(arguments.run_dir))
 
 
 def _sample(arguments: argparse.Namespace) -> None:

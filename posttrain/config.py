@@ -55,6 +55,8 @@ class ModelSettings(Section):
     """The tokenizer that goes with `architecture`."""
     dropout: Share | None = None
     """Dropout rate while training, in place of the model's own. Always off in reinforcement learning."""
+    saved_dtype: Literal["float32", "bfloat16"] = "float32"
+    """Number format of the trained model's folder; bfloat16 halves it. Training is in float32 either way."""
 
     @model_validator(mode="after")
     def _one_start(self) -> Self:

@@ -140,7 +140,7 @@ def label_samples(it: Quickstart, sft: Path) -> list[Comparison]:
 def reward_model_facts(it: Quickstart, reward_model: Path, held_out: Sequence[Comparison]) -> dict[str, float]:
     """Accuracy on unseen decided pairs, beside what the true reward reaches on the same labels."""
     rows = tokenized_prompts([c.prompt for c in held_out], reward_model)
-    scores = pair_scores(str(reward_model), held_out, rows, MAX_RESPONSE_TOKENS + 1)
+    scores = pair_scores(str(reward_model), held_out, rows, 160)
     write_rows(it.out / "reward_model" / "pair_scores.jsonl", [{"better": b, "worse": w} for b, w in scores])
     correct = [1.0 if better > worse else 0.5 if better == worse else 0.0 for better, worse in scores]
     ceiling, _ = annotators.ceiling(held_out)

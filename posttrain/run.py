@@ -33,6 +33,7 @@ from posttrain.training.trainer import Trainer, steps_of
 
 log = logging.getLogger(__name__)
 EVALUATION_BATCH = 64
+TOKENIZER = "tokenizer"  # folder of a tokenizer that the run trained, so that a resume has the very same
 
 
 def set_threads(num_threads: int | None) -> None:
@@ -45,7 +46,8 @@ def set_threads(num_threads: int | None) -> None:
 class Run:
     """One run, assembled but not started. Everything that can be wrong with its input is found here."""
 
-    def __init__(self, config: RunConfig, ranks: Ranks):
+    def __init__(self, config: RunConfig, ranks: Ranks, tokenizer: Path | None = None):
+        """`tokenizer` is the folder of the one that this run trained when it began."""
         self.config, self.ranks = config, ranks
         randomness.seed_everything(config.seed)
         method = plugins.find("algorithms", config.algorithm.name)
@@ -58,7 +60,7 @@ class Run:
         evaluation_records = (
             load_records(config.data.evaluation, "data.evaluation", self.consumes) if config.data.evaluation else []
         )[: config.evaluation.num_examples]
-        self.parts = RunParts(config, self.consumes, ranks, texts_of(train_records))
+        self.parts = RunParts(config, self.consumes, ranks, texts_of(train_records), tokenizer)
         self.train_rows = tokenized(train_records, self.parts.start, config.data, "data.train")
         self.evaluation_rows = tokenized(evaluation_records, self.parts.start, config.data, "data.evaluation")
         self.algorithm = method.build(config.algorithm.settings, self.parts)
@@ -184,7 +186,7 @@ class Run:
     def finish(self, folder: RunFolder) -> None:
         """The trained model as a folder; a reward model with the statistics of its held-out scores."""
         module = self.algorithm.module
-        export(module, self.parts.start.tokenizer, folder.model)
+        export(module, self.parts.start.tokenizer, folder.model, getattr(torch, self.config.model.saved_dtype))
         if isinstance(module, SequenceScorer):
             module.eval()
             with torch.no_grad():
@@ -199,6 +201,8 @@ def train(config: RunConfig, path: Path) -> Path:
     ranks = start_ranks()
     run = Run(config, ranks)
     with RunFolder.create(path, resolved(config), ranks.size) as folder:
+        if config.model.path is None:
+            run.parts.start.tokenizer.save_pretrained(path / TOKENIZER)
         return _train(run, folder, None)
 
 
@@ -213,7 +217,8 @@ def resume(path: Path, allow_inexact: bool = False) -> Path:
     ranks = start_ranks()
     with RunFolder.open(path, log.warning, ranks.size, allow_inexact) as folder:
         found = checkpoint.load_latest(folder.checkpoints, log.warning)
-        return _train(Run(config, ranks), folder, found)
+        tokenizer = path / TOKENIZER if (path / TOKENIZER).exists() else None
+        return _train(Run(config, ranks, tokenizer), folder, found)
 
 
 def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None) -> Path:

@@ -3,6 +3,7 @@
 import copy
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +34,7 @@ class RunParts:
     consumes: str
     ranks: Ranks
     texts: list[str]  # of the training records, for a tokenizer that is to be trained
+    saved_tokenizer: Path | None = None  # the tokenizer that this run trained when it began
 
     @cached_property
     def start(self) -> Pretrained:
@@ -41,14 +43,16 @@ class RunParts:
             return load_language_model(model.path, self.dropout)
         assert model.architecture is not None
         assert model.tokenizer is not None
-        if model.tokenizer.path is not None:
+        if self.saved_tokenizer is not None:
+            tokenizer = load_tokenizer(str(self.saved_tokenizer))
+        elif model.tokenizer.path is not None:
             tokenizer = load_tokenizer(model.tokenizer.path)
         else:
             assert model.tokenizer.vocab_size is not None
             is_encoder_decoder = model.architecture["model_type"] in SEQ2SEQ_TYPES
             tokenizer = train_tokenizer(self.texts, model.tokenizer.vocab_size, is_encoder_decoder)
         torch.manual_seed(self.config.seed)
-        return initialize_language_model(model.architecture, tokenizer)
+        return initialize_language_model(model.architecture, tokenizer, self.dropout)
 
     @property
     def dropout(self) -> float | None:

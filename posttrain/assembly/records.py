@@ -29,7 +29,7 @@ REFERENCE_BATCH = 16  # prompts, each with all of its responses
 
 
 def load_records(choice: Choice, where: str, consumes: str) -> list[Record]:
-    """The records of a source. InputError if they are not of the kind that the algorithm consumes, or if there are none."""
+    """The records of a source. InputError if there are none, or if the algorithm consumes another kind."""
     records = choice.plugin.load(choice.settings)
     if not records:
         raise InputError(f"{where}: source {choice.name} gave no records")

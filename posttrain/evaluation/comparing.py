@@ -1,12 +1,13 @@
 """Several models on the same unseen prompts: what each writes, how good it is, and how far it moved."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 
 from posttrain import plugins
 from posttrain.batches import Rollout
-from posttrain.data.collate import Encoder, Tokenized, collate_sequences, prompts
+from posttrain.data.collate import Encoder, Tokenized, collate_sequences, prompt_of, prompts
 from posttrain.data.records import Comparison, Prompt
 from posttrain.evaluation import win_rate
 from posttrain.evaluation.measures import length, rouge
@@ -60,28 +61,27 @@ def compare(
     """
     reference, _ = _load(models[against])
     scorer_kind = plugins.find("rewards", "sequence_model")
-    records = [row.record for row in rows]
-    assert all(isinstance(record, Prompt) for record in records)
-    partial: dict[str, dict] = {}
+    records = [prompt_of(row.record) for row in rows]
+    found: dict[str, dict[str, Any]] = {}
     for name, path in models.items():
         model, start = _load(path)
         rollouts = _rollouts(model, start, rows, 1, max_new_tokens, seed)
         reward = scorer_kind.build(scorer_kind.Config(model=reward_model), "learned", start.tokenizer, _device())
         responses = [text for rollout in rollouts for text in rollout.texts]
-        judged = [judge(record, text) for record, text in zip(records, responses, strict=True)]  # pyright: ignore
-        partial[name] = {
+        judged = [judge(record, text) for record, text in zip(records, responses, strict=True)]
+        found[name] = {
             "responses": responses,
             "learned_reward": [x for r in rollouts for x in reward(r).totals().tolist()],
             "kl_to_sft": [x for r in rollouts for x in kl_per_token(model, reference, r.sequences).sum(-1).tolist()],
-            "rougeL": rouge.measure(responses, records, rouge.Config()),  # pyright: ignore
-            "length": length.measure(responses, records, length.Config()),  # pyright: ignore
+            "rougeL": rouge.measure(responses, records, rouge.Config()),
+            "length": length.measure(responses, records, length.Config()),
             "gold_reward": [reward for reward, _ in judged],
             "faults": [faults for _, faults in judged],
         }
-    base = partial[against]["gold_reward"]
+    base = found[against]["gold_reward"]
     return [
-        ModelResult(name, **found, win_rate_vs_sft=win_rate.compare(found["gold_reward"], base, win_rate.Config()))
-        for name, found in partial.items()
+        ModelResult(name, **columns, win_rate_vs_sft=win_rate.compare(columns["gold_reward"], base, win_rate.Config()))
+        for name, columns in found.items()
     ]
 
 
@@ -89,7 +89,7 @@ def compare(
 def pair_scores(
     reward_model: str, comparisons: Sequence[Comparison], rows: Sequence[Tokenized], max_response_tokens: int
 ) -> list[tuple[float, float]]:
-    """(score of the preferred response, score of the other) of each decided pair. `rows` are the comparisons' prompts."""
+    """(score of the preferred response, score of the other) of each decided pair; `rows` are the prompts."""
     scorer, tokenizer, _ = load_scorer(reward_model)
     encoder = Encoder(tokenizer, bool(scorer.backbone.config.is_encoder_decoder), 0, max_response_tokens)
     pairs = []

@@ -1,8 +1,10 @@
 """A trained module as model folders that anyone can load."""
 
+import copy
 import shutil
 from pathlib import Path
 
+import torch
 from torch import nn
 from transformers import PreTrainedTokenizerBase
 
@@ -11,8 +13,9 @@ from posttrain.models.language_model import LanguageModel
 from posttrain.models.scorer import SequenceScorer
 
 
-def export(module: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+def export(module: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
     """Write `folder` whole or not at all: a language model (the policy of an actor-critic) or a reward model."""
+    module = copy.deepcopy(module).to(dtype) if dtype != torch.float32 else module
     unfinished = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

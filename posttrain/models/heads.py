@@ -4,7 +4,7 @@ from torch import nn
 
 
 def linear_head(width: int, is_zero: bool) -> nn.Linear:
-    """A value head starts at 0: no opinion. A score head starts small and random: a zero head gives no gradient below it."""
+    """A value head starts at 0: no opinion. A score head starts small and random, or nothing below it would learn."""
     head = nn.Linear(width, 1)
     if is_zero:
         nn.init.zeros_(head.weight)

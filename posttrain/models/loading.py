@@ -131,7 +131,9 @@ def pretrained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Pr
     return Pretrained(model, tokenizer, tuple(sorted({eos, *declared})))
 
 
-def initialize_language_model(architecture: dict[str, Any], tokenizer: PreTrainedTokenizerBase) -> Pretrained:
+def initialize_language_model(
+    architecture: dict[str, Any], tokenizer: PreTrainedTokenizerBase, dropout: float | None = None
+) -> Pretrained:
     """Random weights in the shape of `architecture`, a transformers config with its `model_type`."""
     settings = dict(architecture)
     model_type = settings.pop("model_type", None)
@@ -142,7 +144,7 @@ def initialize_language_model(architecture: dict[str, Any], tokenizer: PreTraine
         "bos_token_id": tokenizer.bos_token_id, "decoder_start_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     try:
-        config = AutoConfig.for_model(model_type, **{**special, **settings})
+        config = with_dropout(AutoConfig.for_model(model_type, **{**special, **settings}), dropout)
     except (ValueError, TypeError, StrictDataclassError) as error:
         raise InputError(f"model.architecture: {error}") from error
     loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM

@@ -9,7 +9,10 @@ PAD, END, START = "<pad>", "</s>", "<s>"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int, is_encoder_decoder: bool) -> PreTrainedTokenizerFast:
-    """Any text encodes, byte by byte if need be. Prompts of encoder-decoders end with </s>, as T5's do; others begin with <s>."""
+    """Any text encodes, byte by byte if need be.
+
+    Prompts of encoder-decoders end with </s>, as T5's do; prompts of the others begin with <s>.
+    """
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     tokenizer.decoder = decoders.ByteLevel()

@@ -32,5 +32,5 @@ class Ranks:
 def start_ranks() -> Ranks:
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size != 1:
-        raise InputError(f"WORLD_SIZE={world_size}: a run is one process; start it without torchrun or accelerate launch")
+        raise InputError(f"WORLD_SIZE={world_size}: a run is one process; start it without a launcher such as torchrun")
     return Ranks(0, 1, torch.device("cuda" if torch.cuda.is_available() else "cpu"))

@@ -14,8 +14,8 @@ from posttrain.worlds.grounded_qa.annotators import Config, annotator_reliabilit
 from posttrain.worlds.grounded_qa.feedback import feedback_row
 
 CAREFUL = Config(reliability=1.0, reliability_spread=0.0)
-ALBUM = "The album Dalune came out in 1994."
-FILM = "The film Dalune came out in 1950."
+ALBUM = "In 1994 the album Dalune came out."
+FILM = "In 1950 the film Dalune came out."
 ANSWERS = (f"{ALBUM} {FILM}", ALBUM, f"{ALBUM} {ALBUM}", "The film Dalune came out in 1994.")
 
 QA_FEEDBACK = Path(__file__).parents[2] / "../shared/data/qa_feedback/dev_feedback.jsonl.gz"
@@ -121,7 +121,7 @@ def test_feedback_row_by_hand(prompt: Prompt) -> None:
     row = feedback_row(comparison)
     assert row["question"] == "When did Dalune come out?"
     assert row["passages"][0] == [
-        "Dalune (album)", "The album Dalune was made by Tuton.", "The album Dalune came out in 1994."
+        "Dalune (album)", "Tuton made the album Dalune.", "In 1994 the album Dalune came out."
     ]  # fmt: skip
     assert row["gold"] == f"{ALBUM} {FILM}"
     assert [row[f"prediction {number}"] for number in (1, 2, 3, 4)] == [answer, *ANSWERS[1:]]

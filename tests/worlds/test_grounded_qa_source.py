@@ -19,9 +19,9 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 FIRST_EVALUATION_PROMPT = (
     "question: In what city was Thilune first shown? "
-    "context: wikipage: Thilune (song) text: The song Thilune was made by Terado. The song Thilune came out in 1966. "
-    "The song Thilune was first shown in Triport. | "
-    "wikipage: Thilune (game) text: The game Thilune was first shown in Keholm. The game Thilune was made by Drumik."
+    "context: wikipage: Thilune (song) text: Terado made the song Thilune. In 1966 the song Thilune came out. "
+    "In Triport the song Thilune was first shown. | "
+    "wikipage: Thilune (game) text: In Keholm the game Thilune was first shown. Drumik made the game Thilune."
 )
 
 
@@ -123,14 +123,15 @@ def _sentences(pages: str) -> str:
 
 
 def test_pretraining_shares() -> None:
-    def heads(ask_share: float, restore_share: float) -> set[str]:
-        shares = PretrainingConfig(ask_share=ask_share, restore_share=restore_share)
+    def heads(ask_share: float, restore_share: float, copy_share: float = 0.0) -> set[str]:
+        shares = PretrainingConfig(ask_share=ask_share, restore_share=restore_share, copy_share=copy_share)
         config = Config(split="pretraining", num=60, pretraining=shares)
         return {prompt_of(record).text.split()[0] for record in load(config)}
 
     assert heads(ask_share=0.0, restore_share=0.0) == {"context:"}
     assert heads(ask_share=1.0, restore_share=0.0) == {"ask:"}
     assert heads(ask_share=0.0, restore_share=1.0) == {"restore:"}
+    assert heads(ask_share=0.0, restore_share=0.0, copy_share=1.0) == {"copy:"}
 
 
 def test_each_fault_costs_reward() -> None:

@@ -9,16 +9,16 @@ from posttrain.errors import InputError
 from posttrain.worlds.grounded_qa.grammar import ATTRIBUTES, VALUES, Fact, parse, sentence
 from posttrain.worlds.grounded_qa.truth import gold, judge
 
-ALBUM = "The album Dalune came out in 1994."
-FILM = "The film Dalune came out in 1950."
+ALBUM = "In 1994 the album Dalune came out."
+FILM = "In 1950 the film Dalune came out."
 
 
 def test_the_prompt_has_the_shape_of_qa_feedback(prompt: Prompt) -> None:
     assert prompt.text == (
         "question: When did Dalune come out? context: "
-        "wikipage: Dalune (album) text: The album Dalune was made by Tuton. The album Dalune came out in 1994. | "
-        "wikipage: Dalune (film) text: The film Dalune came out in 1950. The film Dalune won the Amber prize. | "
-        "wikipage: Zonox (film) text: The film Zonox came out in 1971. The film Zonox was first shown in Dovale."
+        "wikipage: Dalune (album) text: Tuton made the album Dalune. In 1994 the album Dalune came out. | "
+        "wikipage: Dalune (film) text: In 1950 the film Dalune came out. The Amber prize went to the film Dalune. | "
+        "wikipage: Zonox (film) text: In 1971 the film Zonox came out. In Dovale the film Zonox was first shown."
     )
     assert prompt.references == (f"{ALBUM} {FILM}",)
     assert json.loads(json.dumps(prompt.facts)) == prompt.facts
@@ -28,6 +28,11 @@ def test_the_prompt_has_the_shape_of_qa_feedback(prompt: Prompt) -> None:
     ("answer", "expected"),
     [
         (f"{ALBUM} {FILM}", 1.0),
+        ("The album Dalune came out in 1994. The film Dalune came out in 1950.", 1.0),
+        ("In 1994 the album Dalune came out, and it was made by Tuton.", 0.5 - 0.5 * 1 / 2),
+        ("The Amber prize went to the film Dalune.", -0.5),
+        ("Tuton made the film Dalune.", -1.0),
+        ("In 1994 the album Dalune.", -0.5),
         (f"{FILM} {ALBUM}", 1.0),
         ("The album Dalune came out in 1994, and the film Dalune came out in 1950.", 1.0),
         ("The album Dalune came out in 1994 . The film Dalune came out in 1950 .", 1.0),

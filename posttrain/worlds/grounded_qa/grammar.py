@@ -1,7 +1,10 @@
 """The grammar of the world: facts become sentences and questions, answers become facts again.
 
-    sentence      The album Dalune came out in 1994.
+    sentence      In 1994 the album Dalune came out.
     sub-sentence  ..., and it was made by Tuton.      (`it` is the subject named last in the same sentence)
+
+A sentence names the value first, the kind soon after it: a writer that has chosen a value can look up next to it whose
+value it is, which even a very small model learns. `The album Dalune came out in 1994.` is understood as well.
 
 A sentence ends with a full stop and a sub-sentence with a comma or the sentence's end; the mark belongs to its span,
 as it does in QA-Feedback. Everything is matched word by word, so spaces before a mark do not matter.
@@ -28,6 +31,13 @@ PREDICATES: dict[Attribute, str] = {
     "maker": "was made by {}",
     "place": "was first shown in {}",
     "prize": "won the {} prize",
+}
+
+STATEMENTS: dict[Attribute, str] = {
+    "year": "In {value} {subject} came out",
+    "maker": "{value} made {subject}",
+    "place": "In {value} {subject} was first shown",
+    "prize": "The {value} prize went to {subject}",
 }
 
 QUESTIONS: dict[Attribute, tuple[str, str]] = {
@@ -88,7 +98,8 @@ def predicate(fact: Fact) -> str:
 def sentence(fact: Fact, *more: Fact) -> str:
     """One sentence that states `fact`, and then `more` facts of the same subject in sub-sentences."""
     assert all(other.subject == fact.subject for other in more), "`it` can only be the subject of the sentence"
-    clauses = [f"The {fact.kind} {fact.title} {predicate(fact)}", *(f"and it {predicate(other)}" for other in more)]
+    statement = STATEMENTS[fact.attribute].format(value=fact.value, subject=fact.subject)
+    clauses = [statement, *(f"and it {predicate(other)}" for other in more)]
     return ", ".join(clauses) + "."
 
 
@@ -118,6 +129,9 @@ def _spans(pattern: str, text: str, start: int = 0, end: int | None = None) -> I
 
 def _claim(words: list[str], subject: Subject | None) -> Fact | None:
     """The fact that the words of one sub-sentence state, or None if they are no sub-sentence of the grammar."""
+    stated = next((fact for attribute in ATTRIBUTES if (fact := _stated(words, attribute))), None)
+    if stated is not None:
+        return stated
     match words:
         case ["and", "it", *rest] if subject is not None:
             named = subject
@@ -131,3 +145,16 @@ def _claim(words: list[str], subject: Subject | None) -> Fact | None:
         if rest == [*before, value, *after] and value in VALUES[attribute]:
             return Fact(*named, attribute, value)
     return None
+
+
+def _stated(words: list[str], attribute: Attribute) -> Fact | None:
+    """The fact of this attribute that the words state as a whole sentence does, value first."""
+    form = STATEMENTS[attribute].replace("{subject}", "the {kind} {title}").split()
+    if len(words) != len(form):
+        return None
+    said = dict(zip(form, words, strict=True))
+    if any(word != said[word] for word in form if not word.startswith("{")):
+        return None
+    kind, title, value = said["{kind}"], said["{title}"], said["{value}"]
+    is_known = kind in KINDS and title in TITLES and value in VALUES[attribute]
+    return Fact(kind, title, attribute, value) if is_known else None

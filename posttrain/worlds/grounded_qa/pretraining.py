@@ -2,7 +2,7 @@
 
     copy     copy: context: ...                                  the text of the pages, word for word
     recap    context: ...                                        any sentences of the pages
-    restore  restore: The album Dalune blank 1994. ... context: ...  the same sentences without their gaps
+    restore  restore: In 1994 the blank came out. ... context: ...  the same sentences without their gaps
     ask      ask: When did the album Dalune come out? ... context: ...  one sentence in answer to each question
 
 No prompt begins with `question:` and no question is ambiguous.
@@ -22,7 +22,7 @@ from posttrain.worlds.grounded_qa.passages import Scene, context
 class Config(Settings):
     """The rest is recaps."""
 
-    ask_share: float = Field(default=0.3, ge=0, le=1)
+    ask_share: float = Field(default=0.2, ge=0, le=1)
     """How much of the text is single-fact questions, which give the question words their meaning."""
     restore_share: float = Field(default=0.3, ge=0, le=1)
     copy_share: float = Field(default=0.25, ge=0, le=1)

@@ -1,0 +1,169 @@
+"""`posttrain score`: what a reward model says of recorded responses.
+
+Rows of one form: {"prompt", "response"}; {"prompt", "responses"}, as `posttrain sample` writes them; or comparisons as
+`preference_jsonl` reads them ("responses" and "pairs", or "chosen" and "rejected"), which also give an accuracy.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import torch
+
+from posttrain import durable_files
+from posttrain.commands.answering import ANY_LENGTH, check_output
+from posttrain.data.collate import Encoder, collate_prompts, collate_sequences
+from posttrain.data.fields import as_text, items, text
+from posttrain.data.jsonl import Row, read_rows, write_rows
+from posttrain.data.lines import Where
+from posttrain.data.records import Comparison, Pair, Prompt
+from posttrain.data.sources import preference_jsonl, prompt_jsonl
+from posttrain.errors import NumericStop
+from posttrain.models.loading import load_scorer
+from posttrain.models.positions import check_positions
+from posttrain.models.scorer import ScoreStatistics, SequenceScorer
+from posttrain.training.distributed import start_ranks
+from posttrain.training.progress import Progress
+
+RESPONSES_AT_ONCE = 64
+COMPARISON_FIELDS = ("prompt", "responses", "pairs", "chosen", "rejected", *prompt_jsonl.PROMPT_DETAILS)
+ADDED = {
+    "response": ("score", "normalized_score"),
+    "responses": ("scores", "normalized_scores"),
+    "chosen": ("chosen_score", "rejected_score", "normalized_chosen_score", "normalized_rejected_score"),
+}
+"""What is added to a row, by the field that its responses are in."""
+
+
+@dataclass(frozen=True)
+class RowResponses:
+    """A row of the file as it is, what a reward model reads of it, and which of its responses are better."""
+
+    row: Row
+    prompt: str
+    responses: tuple[str, ...]
+    pairs: tuple[Pair, ...] = ()
+
+
+def main(model: str, data: Path, out: Path) -> None:
+    """Write `out`: the rows of `data` in their order with the scores added. Prints mean, std and accuracy."""
+    check_output(out, (data,), (".jsonl", ".jsonl.gz"))
+    rows = read(data)
+    scorer, tokenizer, statistics = load_scorer(model)
+    scores = score(scorer.to(start_ranks().device), tokenizer, rows, str(data))
+    with durable_files.faults_named(out, "give another path or make room"):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_rows(out, (with_scores(row, some, statistics) for row, some in zip(rows, scores, strict=True)))
+    every = [one for some in scores for one in some]
+    std = stdev(every) if len(every) > 1 else 0.0
+    print(f"{out}: {len(every)} responses, mean score {fmean(every):.3f}, std {std:.3f}")
+    correct = [share for row, some in zip(rows, scores, strict=True) for share in decided(row.pairs, some)]
+    if correct:
+        print(f"accuracy {fmean(correct):.3f} on {len(correct)} decided pairs")
+
+
+def read(path: Path) -> list[RowResponses]:
+    """All rows of the file; the first says which form they have. InputError with `file:line` at the first fault."""
+    rows = list(read_rows(path))
+    where, first = rows[0]
+    if "response" in first:
+        judged = [_one_response(row, where) for where, row in rows]
+    elif "responses" in first and "pairs" not in first:
+        judged = [_several_responses(row, where) for where, row in rows]
+    elif "responses" in first or "chosen" in first or "rejected" in first:
+        others = {name for _, row in rows for name in row} - set(COMPARISON_FIELDS)
+        comparisons = preference_jsonl.load(preference_jsonl.Config(path=path, ignored_fields=tuple(sorted(others))))
+        judged = [_compared(row, comparison) for (_, row), comparison in zip(rows, comparisons, strict=True)]
+    else:
+        raise where.fault('nothing to score; expected "response", "responses", or "chosen" and "rejected"')
+    for (where, row), one in zip(rows, judged, strict=True):
+        taken = [name for name in ADDED[_form(one.row)] if name in row]
+        if taken:
+            raise where.fault(f'field "{taken[0]}" is there already; rename it')
+    return judged
+
+
+def _form(row: Row) -> str:
+    return next(name for name in ADDED if name in row)
+
+
+def _one_response(row: Row, where: Where) -> RowResponses:
+    """Empty texts are scored as well: a model can answer nothing, and a classifier's prompt is empty."""
+    prompt, response = (text(row, where, name, is_empty_allowed=True) for name in ("prompt", "response"))
+    return RowResponses(row, prompt, (response,))
+
+
+def _several_responses(row: Row, where: Where) -> RowResponses:
+    responses = [
+        as_text(found, where, f"responses[{i}]", is_empty_allowed=True)
+        for i, found in enumerate(items(row, where, "responses"))
+    ]
+    return RowResponses(row, text(row, where, "prompt", is_empty_allowed=True), tuple(responses))
+
+
+def _compared(row: Row, comparison: Comparison) -> RowResponses:
+    return RowResponses(row, comparison.prompt.text, comparison.responses, comparison.pairs)
+
+
+@torch.no_grad()
+def score(scorer: SequenceScorer, tokenizer: Any, rows: Sequence[RowResponses], source: str) -> list[list[float]]:
+    """Raw scores of each row's responses. InputError with counts for rows that the model cannot read whole."""
+    config = scorer.backbone.config
+    encoder = Encoder(tokenizer, bool(config.is_encoder_decoder), ANY_LENGTH, ANY_LENGTH)
+    prompts = encoder.prompts([row.prompt for row in rows])
+    encoded = iter(encoder.responses([response for row in rows for response in row.responses]))
+    responses = [[next(encoded) for _ in row.responses] for row in rows]
+    lengths = [(len(ids), max(map(len, some))) for ids, some in zip(prompts, responses, strict=True)]
+    check_positions(config, lengths, source, "shorten them")
+    device = next(scorer.parameters()).device
+    scores: list[list[float]] = []
+    with Progress("score") as progress:
+        progress.start(0, len(rows))
+        for batch in _batches(responses):
+            texts = collate_prompts([prompts[i] for i in batch], [Prompt(rows[i].prompt) for i in batch])
+            index = [place for place, i in enumerate(batch) for _ in responses[i]]
+            sequences = collate_sequences(texts, index, [ids for i in batch for ids in responses[i]])
+            values = iter(scorer(sequences.to(device)).tolist())
+            scores += [[next(values) for _ in responses[i]] for i in batch]
+            progress.show(len(scores), {})
+    _check_finite(scores, source)
+    return scores
+
+
+def _batches(responses: Sequence[Sequence[list[int]]]) -> Iterator[list[int]]:
+    """Row numbers, in order; a row's responses stay together, so that its prompt is read once."""
+    batch: list[int] = []
+    num_responses = 0
+    for i, some in enumerate(responses):
+        if batch and num_responses + len(some) > RESPONSES_AT_ONCE:
+            yield batch
+            batch, num_responses = [], 0
+        batch.append(i)
+        num_responses += len(some)
+    yield batch
+
+
+def _check_finite(scores: Sequence[Sequence[float]], source: str) -> None:
+    wrong = [place for place, some in enumerate(scores, 1) if not torch.tensor(some).isfinite().all()]
+    if wrong:
+        raise NumericStop(f"{source}: {len(wrong)} rows have scores that are no finite numbers, row {wrong[0]} first")
+
+
+def decided(pairs: Sequence[Pair], scores: Sequence[float]) -> list[float]:
+    """For each pair without a tie: 1 if the better response has the higher score, 0.5 if they are equal, else 0."""
+    correct = []
+    for pair in pairs:
+        if pair.label != 0:
+            better, worse = (pair.first, pair.second) if pair.label == 1 else (pair.second, pair.first)
+            correct.append(0.5 if scores[better] == scores[worse] else float(scores[better] > scores[worse]))
+    return correct
+
+
+def with_scores(read_row: RowResponses, scores: Sequence[float], statistics: ScoreStatistics) -> dict[str, Any]:
+    """The row with raw scores, and with scores brought to the mean 0 and std 1 that held-out responses have."""
+    normalized = [(one - statistics.mean) / max(statistics.std, 1e-6) for one in scores]
+    form = _form(read_row.row)
+    values = [list(scores), normalized] if form == "responses" else [*scores, *normalized]
+    return read_row.row | dict(zip(ADDED[form], values, strict=True))

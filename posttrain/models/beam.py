@@ -1,0 +1,46 @@
+"""Beam search, which transformers does well: the likeliest whole responses instead of the likeliest next token."""
+
+from collections.abc import Collection, Sequence
+
+import torch
+from transformers import PreTrainedModel
+
+from posttrain.batches import Prompts
+
+
+@torch.no_grad()
+def beam_search(
+    model: PreTrainedModel, prompts: Prompts, end_ids: Sequence[int], pad_id: int, num_beams: int, num_returned: int,
+    max_new_tokens: int,
+) -> list[list[int]]:  # fmt: skip
+    """The `num_returned` best of `num_beams` responses to each prompt, best first, end tokens included.
+
+    Those of prompt u are rows u·k ... u·k + k − 1. What else the model's generation_config.json asks for, such as a
+    length penalty, holds as well.
+    """
+    ids, mask = _on_the_right(prompts)
+    written = model.generate(  # pyright: ignore[reportCallIssue]
+        input_ids=ids,
+        attention_mask=mask,
+        do_sample=False,
+        num_beams=num_beams,
+        num_return_sequences=num_returned,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=list(end_ids),
+        pad_token_id=pad_id,
+    )
+    num_read = 1 if model.config.is_encoder_decoder else ids.shape[1]  # the start token, or the prompt
+    return [until_end(row, end_ids) for row in written[:, num_read:].tolist()]
+
+
+def _on_the_right(prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
+    """Prompts with their padding on the left, so that responses begin in one column; an encoder reads it as well."""
+    width = prompts.ids.shape[1]
+    columns = torch.arange(width, device=prompts.ids.device) - (width - prompts.lengths).unsqueeze(1)
+    mask = (columns >= 0).long()
+    return prompts.ids.gather(1, columns.clamp(min=0)) * mask, mask
+
+
+def until_end(ids: list[int], end_ids: Collection[int]) -> list[int]:
+    """Up to the first end token, which is kept; what follows is padding."""
+    return next((ids[: i + 1] for i, token in enumerate(ids) if token in end_ids), ids)
