@@ -1,0 +1,248 @@
+"""Sums are divided once: the size of a microbatch changes nothing, and a bad step is not taken."""
+
+import copy
+import math
+from dataclasses import dataclass, field, replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from posttrain.algorithms import dpo, ppo, preference_reward_model
+from posttrain.algorithms.judgement_reward_model import JudgementRewardModel
+from posttrain.algorithms.sft import SFT
+from posttrain.batches import ActorCriticExperience, Judged, PreferencePairs, ReferencedPairs, Sequences
+from posttrain.errors import NumericStop
+from posttrain.interfaces import Algorithm, LossReport
+from posttrain.models.actor_critic import SeparateActorCritic
+from posttrain.models.language_model import LanguageModel
+from posttrain.models.loading import load_backbone, load_language_model, new_scorer
+from posttrain.training.distributed import Ranks
+from posttrain.training.loop import Passes, optimizer_step, train_on_batch
+from tests.tiny_models import ONE_PER_FAMILY, random_sequences
+
+ONE = Ranks(0, 1, torch.device("cpu"))
+WHOLE = Passes(num_passes=1, minibatch_size=None, microbatch_size=None, max_grad_norm=math.inf)
+LENGTHS = ([3, 6, 1, 4], [[2, 5, 4], [3, 7], [1, 4], [6, 2, 2]])
+
+
+def preference_pairs(sequences: Sequences) -> PreferencePairs:
+    """Prompts with 3, 1, 1 and 2 pairs, one of them a tie."""
+    better, worse = torch.tensor([0, 1, 2, 3, 6, 8, 7]), torch.tensor([1, 2, 0, 4, 5, 7, 9])
+    weight = torch.tensor([1 / 3] * 3 + [1.0, 1.0] + [0.5] * 2)
+    return PreferencePairs(sequences, better, worse, torch.tensor([False] * 6 + [True]), weight)
+
+
+def problem(method: str, folder: str) -> tuple[Algorithm, object]:
+    sequences = random_sequences(*LENGTHS)
+    generator = torch.Generator().manual_seed(0)
+    torch.manual_seed(0)
+    if method == "preference_reward_model":
+        module = new_scorer(folder, 0.0)
+        return preference_reward_model.PreferenceRewardModel(
+            preference_reward_model.Config(centering=0.1), module
+        ), preference_pairs(sequences)
+    if method == "judgement_reward_model":
+        return JudgementRewardModel(new_scorer(folder, 0.0)), Judged(sequences, torch.arange(len(sequences)) % 3 == 0)
+    policy = LanguageModel(load_language_model(folder, 0.0).model)
+    if method == "sft":
+        return SFT(policy), sequences
+    if method == "dpo":
+        pairs = preference_pairs(sequences)
+        fields = (pairs.better, pairs.worse, pairs.is_tie, pairs.weight)
+        reference = torch.randn(len(sequences), generator=generator) - 20
+        return dpo.DPO(dpo.Config(ties="half"), policy), ReferencedPairs(sequences, *fields, reference)
+    module = SeparateActorCritic(policy, load_backbone(folder, 0.0))
+    nn.init.normal_(module.head.weight)
+    with torch.no_grad():
+        logprobs, values = module(sequences)
+    noise = [torch.randn(logprobs.shape, generator=generator) for _ in range(4)]
+    experience = ActorCriticExperience(
+        sequences, logprobs + 0.1 * noise[0], noise[1], noise[2], values + 0.1 * noise[3]
+    )
+    return ppo.PPO(ppo.Config(), module, lambda s: s, lambda x: x), experience
+
+
+def weights_after_a_step(algorithm: Algorithm, batch: object, passes: Passes) -> tuple[Tensor, dict[str, float]]:
+    """Plain gradient descent at rate 1, so that the step is the gradient."""
+    algorithm = copy.deepcopy(algorithm)
+    optimizer = torch.optim.SGD(algorithm.module.parameters(), lr=1.0)
+    metrics = train_on_batch(algorithm, batch, optimizer, passes, torch.Generator().manual_seed(0), ONE)
+    return nn.utils.parameters_to_vector(algorithm.module.parameters()).detach(), metrics
+
+
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("method", ["sft", "preference_reward_model", "judgement_reward_model", "dpo", "ppo"])
+def test_the_size_of_a_microbatch_changes_nothing(method, name, model_folder):
+    algorithm, batch = problem(method, str(model_folder(name)))
+    before = nn.utils.parameters_to_vector(algorithm.module.parameters()).detach()
+    whole, whole_metrics = weights_after_a_step(algorithm, batch, WHOLE)
+    step = (whole - before).norm()
+    assert step > 1e-3
+    for size in (1, 3):
+        parts, metrics = weights_after_a_step(algorithm, batch, replace(WHOLE, microbatch_size=size))
+        assert (parts - whole).norm() <= 1e-6 * whole.norm()
+        assert metrics == pytest.approx(whole_metrics, rel=1e-5, abs=1e-6)
+
+
+@dataclass
+class Squares:
+    """Σ (w − row)² over rows; `count` can be another number."""
+
+    module: nn.Module = field(default_factory=lambda: nn.Linear(1, 1, bias=False))
+    seen: list[list[float]] = field(default_factory=list)
+
+    @property
+    def w(self) -> Tensor:
+        return next(self.module.parameters())
+
+    def loss(self, batch: Sequences) -> LossReport:
+        rows = batch.lengths.float()
+        self.seen.append(rows.tolist())
+        is_long = rows > 2
+        sums = {"length": rows.sum(), "long_length": rows[is_long].sum()}
+        return LossReport(((self.w - rows) ** 2).sum(), torch.tensor(len(rows)), sums, {"long_length": is_long.sum()})
+
+
+def rows_of(*lengths: int) -> Sequences:
+    return random_sequences([2], [list(lengths)])
+
+
+def run(algorithm, batch: Sequences, passes: Passes, seed: int = 0) -> dict[str, float]:
+    optimizer = torch.optim.SGD(algorithm.module.parameters(), lr=0.1)
+    return train_on_batch(algorithm, batch, optimizer, passes, torch.Generator().manual_seed(seed), ONE)
+
+
+def test_one_step_by_hand():
+    algorithm = Squares()
+    nn.init.constant_(algorithm.w, 1.0)
+    metrics = run(algorithm, rows_of(1, 3, 5), replace(WHOLE, microbatch_size=2))
+    # loss (0 + 4 + 16) / 3; gradient 2·(0 − 2 − 4) / 3 = −4; step 0.1·4
+    assert metrics["loss"] == pytest.approx(20 / 3)
+    assert metrics["grad_norm"] == pytest.approx(4)
+    assert algorithm.w.item() == pytest.approx(1.4)
+    assert metrics["length"] == pytest.approx(9 / 3)
+    assert metrics["long_length"] == pytest.approx(8 / 2)
+    assert algorithm.seen == [[1, 3], [5]]
+    assert algorithm.w.grad is None
+
+
+def test_microbatches_hold_rows_of_like_length():
+    algorithm = Squares()
+    run(algorithm, rows_of(5, 1, 6, 2), replace(WHOLE, microbatch_size=2))
+    assert algorithm.seen == [[1, 2], [5, 6]]
+
+
+def test_microbatches_of_pairs_hold_prompts_of_like_length():
+    pairs = preference_pairs(random_sequences(*LENGTHS))
+    seen = []
+
+    class Recorder(Squares):
+        def loss(self, batch) -> LossReport:
+            seen.append(sorted(batch.row_lengths()))
+            return super().loss(batch.sequences)
+
+    run(Recorder(), pairs, replace(WHOLE, microbatch_size=2))
+    assert pairs.row_lengths() == [8, 13, 5, 10]
+    assert seen == [[5, 8], [10, 13]]
+
+
+def test_the_gradient_is_clipped_after_it_was_divided():
+    algorithm = Squares()
+    nn.init.constant_(algorithm.w, 1.0)
+    metrics = run(algorithm, rows_of(1, 3, 5), replace(WHOLE, max_grad_norm=0.5))
+    assert metrics["grad_norm"] == pytest.approx(4)  # as it was before
+    assert algorithm.w.item() == pytest.approx(1 + 0.1 * 0.5, abs=1e-5)
+
+
+def test_each_pass_goes_over_all_rows_once_in_an_order_of_its_own():
+    passes = Passes(num_passes=2, minibatch_size=4, microbatch_size=None, max_grad_norm=1.0)
+    orders = []
+    for seed in (0, 0, 1):
+        algorithm = Squares()
+        metrics = run(algorithm, rows_of(*range(1, 11)), passes, seed)
+        assert metrics["num_updates"] == 6
+        assert [len(rows) for rows in algorithm.seen] == [4, 4, 2] * 2
+        first, second = ([x for rows in algorithm.seen[i : i + 3] for x in rows] for i in (0, 3))
+        assert sorted(first) == sorted(second) == list(range(1, 11))
+        assert first != second
+        orders.append(algorithm.seen)
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_metrics_are_means_over_the_steps_of_a_batch():
+    algorithm = Squares()
+    metrics = run(algorithm, rows_of(1, 1, 3, 3), Passes(1, 2, None, 1.0))
+    assert metrics["length"] == 2
+
+
+def test_a_batch_is_left_when_the_algorithm_says_so():
+    class Leaves(Squares):
+        def experience(self, rollout, rewards):
+            raise AssertionError
+
+        def should_leave_batch(self, metrics) -> bool:
+            return len(self.seen) == 2
+
+        def should_stop(self, metrics) -> str | None:
+            return None
+
+        def state_dict(self) -> dict:
+            return {}
+
+        def load_state_dict(self, state) -> None: ...
+
+    algorithm = Leaves()
+    metrics = run(algorithm, rows_of(1, 2, 3, 4), Passes(3, 1, None, 1.0))
+    assert metrics["num_updates"] == 2
+    assert len(algorithm.seen) == 2
+
+
+class NotFiniteLoss(Squares):
+    def loss(self, batch) -> LossReport:
+        report = super().loss(batch)
+        return replace(report, loss_sum=report.loss_sum * float("nan"))
+
+
+class NotFiniteGradient(Squares):
+    def loss(self, batch) -> LossReport:
+        report = super().loss(batch)
+        return replace(report, loss_sum=report.loss_sum + (self.w - self.w).sqrt().sum())  # 0, of gradient inf − inf
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [(NotFiniteLoss, "loss and grad_norm is not finite"), (NotFiniteGradient, "grad_norm is not finite")],
+)
+def test_a_step_that_is_not_finite_is_not_taken(kind, message):
+    algorithm = Squares()
+    optimizer = torch.optim.AdamW(algorithm.module.parameters(), lr=0.1)
+    optimizer_step(algorithm, rows_of(1, 2), optimizer, WHOLE, ONE)
+    bad = kind(algorithm.module)
+    before, state = copy.deepcopy(algorithm.module.state_dict()), copy.deepcopy(optimizer.state_dict())
+    with pytest.raises(NumericStop, match=f"^{message}.*the step was not taken$"):
+        optimizer_step(bad, rows_of(1, 2), optimizer, WHOLE, ONE)
+    assert torch.equal(algorithm.module.state_dict()["weight"], before["weight"])
+    after = optimizer.state_dict()["state"][0]
+    assert all(torch.equal(after[name], value) for name, value in state["state"][0].items())
+    assert algorithm.w.grad is None
+
+
+def test_a_minibatch_without_anything_to_train_on_is_named():
+    sequences = rows_of(2, 3)
+    masked = replace(sequences, action_mask=torch.zeros_like(sequences.action_mask))
+    module = nn.Embedding(60, 1)
+
+    class Policy(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embedding = module
+
+        def forward(self, batch: Sequences) -> Tensor:
+            return self.embedding(batch.response_ids).squeeze(-1)
+
+    algorithm = SFT(Policy())
+    before = module.weight.detach().clone()
+    with pytest.raises(NumericStop, match="holds nothing to train on: every token or pair of it is masked out"):
+        run(algorithm, masked, WHOLE)
+    assert torch.equal(module.weight, before)
