@@ -44,7 +44,10 @@ class Conversation:
         remedy = "/reset begins anew" if self.has_template else "write less"
         check_positions(self.start.model.config, [(len(ids), max_new_tokens)], "this conversation", remedy)
         config = in_process.Config(
-            max_new_tokens=max_new_tokens, is_greedy=self.temperature == 0, temperature=self.temperature or 1.0
+            max_new_tokens=max_new_tokens,
+            samples_per_prompt=1,
+            is_greedy=self.temperature == 0,
+            temperature=self.temperature or 1.0,
         )
         batch = collate_prompts([ids], [Prompt(line)]).to(next(self.model.parameters()).device)
         text = in_process.build(config, self.model, self.start).generate(batch, self.num_replies).texts[0]

@@ -74,7 +74,8 @@ def main(model: str, config_path: Path, out: Path) -> None:
     with durable_files.faults_named(out, "give another path or make room"):
         out.parent.mkdir(parents=True, exist_ok=True)
         durable_files.replace_text(out, json.dumps(written, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
-    print_table(f"{model} on {len(records)} records", found.overall, intervals, Console())
+    print(f"{out}: {model} on {len(records)} records")
+    print_table(found.overall, intervals, Console())
 
 
 def evaluation_records(settings: RunConfig, config_path: Path) -> list[Record]:
@@ -106,7 +107,7 @@ def _generated(model: LanguageModel, start: Pretrained, settings: RunConfig, row
     choice = settings.rollout
     engine = choice.plugin if choice else plugins.find("rollouts", "in_process")
     chosen = choice.settings if choice else engine.Config(max_new_tokens=settings.data.max_response_tokens)
-    greedy = chosen.model_copy(update={"samples_per_prompt": 1, "is_greedy": True, "seed": settings.seed})
+    greedy: Any = chosen.model_copy(update={"samples_per_prompt": 1, "is_greedy": True, "seed": settings.seed})
     lengths = [(len(row.prompt), greedy.max_new_tokens) for row in rows]
     check_positions(start.model.config, lengths, "data.evaluation", POSITIONS_REMEDY)
     device = next(model.parameters()).device
@@ -179,8 +180,8 @@ def _batches(rows: Sequence[Tokenized], collate: Callable[[Sequence[Tokenized]],
     return [collate(rows[i : i + BATCH]) for i in range(0, len(rows), BATCH)]
 
 
-def print_table(title: str, overall: Mapping[str, float], intervals: Mapping[str, Interval], console: Console) -> None:
-    table = Table(title=Text(title), title_justify="left", box=SIMPLE_HEAD, padding=(0, 1))
+def print_table(overall: Mapping[str, float], intervals: Mapping[str, Interval], console: Console) -> None:
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1))
     table.add_column("Measure", style="bold")
     table.add_column("Mean", justify="right")
     table.add_column("95 % interval", justify="right", style="dim")
