@@ -22,7 +22,17 @@ from posttrain.models.loading import (
     new_scorer,
 )
 from posttrain.models.scorer import HEAD_FILE
-from tests.tiny_models import ARCHITECTURES, END, EVERY, LLAMA, T5, random_sequences, word_tokenizer, write_model
+from tests.tiny_models import (
+    ARCHITECTURES,
+    END,
+    EVERY,
+    LLAMA,
+    ONE_PER_FAMILY,
+    T5,
+    random_sequences,
+    word_tokenizer,
+    write_model,
+)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -32,7 +42,7 @@ def test_an_exported_model_gives_the_same_logprobs(name, model_folder, tmp_path)
     with torch.no_grad():
         for parameter in policy.parameters():
             parameter.add_(0.01)  # trained, so to say
-        export(policy, pretrained.tokenizer, tmp_path / "model")
+        export(policy, pretrained.tokenizer, tmp_path / "model", torch.float32)
         loaded = load_language_model(str(tmp_path / "model"), None)
         sequences = random_sequences([3, 5], [[2, 4], [3]])
         assert torch.allclose(LanguageModel(loaded.model).eval()(sequences), policy(sequences), atol=1e-6)
@@ -46,7 +56,7 @@ def test_export_replaces_a_folder_whole(model_folder, tmp_path):
     folder.mkdir()
     (folder / "stale.txt").write_text("old")
     pretrained = load_language_model(str(model_folder("llama")), 0.0)
-    export(LanguageModel(pretrained.model), pretrained.tokenizer, folder)
+    export(LanguageModel(pretrained.model), pretrained.tokenizer, folder, torch.float32)
     assert not (folder / "stale.txt").exists()
     assert (folder / "config.json").exists()
 
@@ -55,10 +65,22 @@ def test_export_takes_the_policy_of_an_actor_critic_and_the_head_of_a_reward_mod
     source = str(model_folder("t5"))
     pretrained = load_language_model(source, 0.0)
     actor_critic = SeparateActorCritic(LanguageModel(pretrained.model), load_backbone(source, 0.0))
-    export(actor_critic, pretrained.tokenizer, tmp_path / "policy")
+    export(actor_critic, pretrained.tokenizer, tmp_path / "policy", torch.float32)
     assert load_file(tmp_path / "policy/model.safetensors").keys() == load_file(f"{source}/model.safetensors").keys()
-    export(new_scorer(source, 0.0), pretrained.tokenizer, tmp_path / "reward_model")
+    export(new_scorer(source, 0.0), pretrained.tokenizer, tmp_path / "reward_model", torch.float32)
     assert (tmp_path / "reward_model" / HEAD_FILE).exists()
+
+
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+def test_weights_saved_in_half_are_rounded_once_and_the_trained_ones_stay(name, model_folder, tmp_path):
+    pretrained = load_language_model(str(model_folder(name)), 0.0)
+    before = {key: value.clone() for key, value in pretrained.model.state_dict().items()}
+    export(LanguageModel(pretrained.model), pretrained.tokenizer, tmp_path / "half", torch.bfloat16)
+    assert {tensor.dtype for tensor in load_file(tmp_path / "half/model.safetensors").values()} == {torch.bfloat16}
+    loaded = load_language_model(str(tmp_path / "half"), 0.0).model.state_dict()
+    for key, value in before.items():
+        assert torch.equal(pretrained.model.state_dict()[key], value)
+        assert torch.equal(loaded[key], value.bfloat16().float())
 
 
 @pytest.mark.parametrize("name", EVERY)
