@@ -56,6 +56,7 @@ def _show_messages() -> None:
     logger = logging.getLogger("posttrain")
     logger.handlers = [_Message()]
     logger.setLevel(logging.INFO)
+    logger.propagate = False  # libraries put handlers on the root, which would say everything twice
 
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:

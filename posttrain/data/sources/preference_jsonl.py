@@ -29,7 +29,6 @@ from posttrain.data.fields import (
     items,
     take,
     text,
-    texts,
     value,
 )
 from posttrain.data.jsonl import Row, read_rows
@@ -43,6 +42,8 @@ class Config(Settings):
     path: Path
     num: PositiveInt | None = None
     """Take the first `num` rows; None takes all. The whole file is checked either way."""
+    should_allow_empty: bool = False
+    """Take empty texts among `responses`: a model may have ended at once, and annotators have judged that too."""
     ignored_fields: tuple[str, ...] = ()
     """Fields that the rows have and that are of no use here; any other unknown field is an error."""
 
@@ -50,8 +51,10 @@ class Config(Settings):
 def load(config: Config) -> list[Comparison]:
     comparisons, seen = [], {}
     for where, row in read_rows(config.path):
-        read = _judged if "responses" in row or "pairs" in row else _chosen_and_rejected
-        comparisons.append(read(row, where, seen, config.ignored_fields))
+        if "responses" in row or "pairs" in row:
+            comparisons.append(_judged(row, where, seen, config.ignored_fields, config.should_allow_empty))
+        else:
+            comparisons.append(_chosen_and_rejected(row, where, seen, config.ignored_fields))
     return take(comparisons, config.num, config.path)
 
 
@@ -67,10 +70,13 @@ def to_row(comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _judged(row: Row, where: Where, seen: dict[str, Where], ignored: tuple[str, ...]) -> Comparison:
+def _judged(
+    row: Row, where: Where, seen: dict[str, Where], ignored: tuple[str, ...], should_allow_empty: bool
+) -> Comparison:
     check_names(row, where, ("prompt", "responses", "pairs"), prompt_jsonl.PROMPT_DETAILS, ignored)
     prompt = prompt_jsonl.prompt_of(row, where, seen)
-    responses = texts(row, where, "responses")
+    found = enumerate(items(row, where, "responses"))
+    responses = tuple(as_text(item, where, f"responses[{i}]", should_allow_empty) for i, item in found)
     if len(responses) < 2:
         raise where.fault('field "responses" holds 1 text; a comparison needs 2 or more')
     pairs = items(row, where, "pairs")

@@ -1,13 +1,12 @@
-"""The grammar of the world: facts become sentences and questions, answers become facts again.
+"""The grammar of the world: facts become sentences and questions, answers become claims.
 
-    sentence      In 1994 the album Dalune came out.
-    sub-sentence  ..., and it was made by Tuton.      (`it` is the subject named last in the same sentence)
+    sentence      Dalune came out in 1994.
+    sub-sentence  ..., and it was made by Tuton.      (`it` is the title named last in the same sentence)
 
-A sentence names the value first, the kind soon after it: a writer that has chosen a value can look up next to it whose
-value it is, which even a very small model learns. `The album Dalune came out in 1994.` is understood as well.
-
-A sentence ends with a full stop and a sub-sentence with a comma or the sentence's end; the mark belongs to its span,
-as it does in QA-Feedback. Everything is matched word by word, so spaces before a mark do not matter.
+A sentence names a title but not which of its homonyms: whose value it is can be read from the page only, so that a
+very small model can tell the truth by copying a value. A sentence ends with a full stop and a sub-sentence with a comma
+or the sentence's end; the mark belongs to its span, as it does in QA-Feedback. Everything is matched word by word, so
+spaces before a mark do not matter.
 """
 
 import re
@@ -15,12 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from posttrain.worlds.grounded_qa.names import KINDS, MAKERS, PLACES, PRIZES, TITLES, YEARS
+from posttrain.worlds.grounded_qa.names import MAKERS, PLACES, PRIZES, TITLES, YEARS
 
 Attribute = Literal["year", "maker", "place", "prize"]
-
-Topic = tuple[str, str, Attribute]
-"""(kind, title, attribute): what a fact is about, whatever it says of it."""
 
 ATTRIBUTES: tuple[Attribute, ...] = ("year", "maker", "place", "prize")
 
@@ -33,13 +29,6 @@ PREDICATES: dict[Attribute, str] = {
     "prize": "won the {} prize",
 }
 
-STATEMENTS: dict[Attribute, str] = {
-    "year": "In {value} {subject} came out",
-    "maker": "{value} made {subject}",
-    "place": "In {value} {subject} was first shown",
-    "prize": "The {value} prize went to {subject}",
-}
-
 QUESTIONS: dict[Attribute, tuple[str, str]] = {
     "year": ("When did {} come out?", "In what year did {} come out?"),
     "maker": ("Who made {}?", "By whom was {} made?"),
@@ -48,18 +37,16 @@ QUESTIONS: dict[Attribute, tuple[str, str]] = {
 }
 
 
-class Subject(NamedTuple):
-    """One of the homonyms: the kind tells it from the others of its title."""
+class Claim(NamedTuple):
+    """What a sub-sentence says: the title has this value of the attribute, for one of its homonyms."""
 
-    kind: str
     title: str
-
-    def __str__(self) -> str:
-        return f"the {self.kind} {self.title}"
+    attribute: Attribute
+    value: str
 
 
 class Fact(NamedTuple):
-    """What a passage says, or what an answer claims."""
+    """What a page says of its homonym, which is told from the others of its title by its kind."""
 
     kind: str
     title: str
@@ -67,21 +54,17 @@ class Fact(NamedTuple):
     value: str
 
     @property
-    def subject(self) -> Subject:
-        return Subject(self.kind, self.title)
-
-    @property
-    def topic(self) -> Topic:
-        return self.kind, self.title, self.attribute
+    def claim(self) -> Claim:
+        return Claim(self.title, self.attribute, self.value)
 
 
 @dataclass(frozen=True)
 class SubSentence:
-    """`text[start:end]` of the answer and the fact it claims; None where it does not parse."""
+    """`text[start:end]` of the answer and what it claims; None where it does not parse."""
 
     start: int
     end: int
-    claim: Fact | None
+    claim: Claim | None
 
 
 @dataclass(frozen=True)
@@ -96,10 +79,9 @@ def predicate(fact: Fact) -> str:
 
 
 def sentence(fact: Fact, *more: Fact) -> str:
-    """One sentence that states `fact`, and then `more` facts of the same subject in sub-sentences."""
-    assert all(other.subject == fact.subject for other in more), "`it` can only be the subject of the sentence"
-    statement = STATEMENTS[fact.attribute].format(value=fact.value, subject=fact.subject)
-    clauses = [statement, *(f"and it {predicate(other)}" for other in more)]
+    """One sentence that states `fact`, and then `more` facts of the same homonym in sub-sentences."""
+    assert all(other[:2] == fact[:2] for other in more), "`it` can only be the subject of the sentence"
+    clauses = [f"{fact.title} {predicate(fact)}", *(f"and it {predicate(other)}" for other in more)]
     return ", ".join(clauses) + "."
 
 
@@ -111,10 +93,10 @@ def parse(answer: str) -> tuple[Sentence, ...]:
 
 
 def _sub_sentences(answer: str, start: int, end: int) -> Iterator[SubSentence]:
-    subject: Subject | None = None
+    title: str | None = None
     for first, last in _spans("[^,]*,?", answer, start, end):
-        claim = _claim(re.sub("[.,]", " ", answer[first:last]).split(), subject)
-        subject = claim.subject if claim else subject
+        claim = _claim(re.sub("[.,]", " ", answer[first:last]).split(), title)
+        title = claim.title if claim else title
         yield SubSentence(first, last, claim)
 
 
@@ -127,34 +109,18 @@ def _spans(pattern: str, text: str, start: int = 0, end: int | None = None) -> I
             yield first, first + len(piece.strip())
 
 
-def _claim(words: list[str], subject: Subject | None) -> Fact | None:
-    """The fact that the words of one sub-sentence state, or None if they are no sub-sentence of the grammar."""
-    stated = next((fact for attribute in ATTRIBUTES if (fact := _stated(words, attribute))), None)
-    if stated is not None:
-        return stated
+def _claim(words: list[str], title: str | None) -> Claim | None:
+    """What the words of one sub-sentence state, or None if they are no sub-sentence of the grammar."""
     match words:
-        case ["and", "it", *rest] if subject is not None:
-            named = subject
-        case ["The", kind, title, *rest] | ["and", "the", kind, title, *rest] if kind in KINDS and title in TITLES:
-            named = Subject(kind, title)
+        case ["and", "it", *rest] if title is not None:
+            named = title
+        case ["and", named, *rest] | [named, *rest] if named in TITLES:
+            pass
         case _:
             return None
     for attribute in ATTRIBUTES:
         before, after = (part.split() for part in PREDICATES[attribute].split("{}"))
         value = rest[len(before)] if len(rest) > len(before) else ""
         if rest == [*before, value, *after] and value in VALUES[attribute]:
-            return Fact(*named, attribute, value)
+            return Claim(named, attribute, value)
     return None
-
-
-def _stated(words: list[str], attribute: Attribute) -> Fact | None:
-    """The fact of this attribute that the words state as a whole sentence does, value first."""
-    form = STATEMENTS[attribute].replace("{subject}", "the {kind} {title}").split()
-    if len(words) != len(form):
-        return None
-    said = dict(zip(form, words, strict=True))
-    if any(word != said[word] for word in form if not word.startswith("{")):
-        return None
-    kind, title, value = said["{kind}"], said["{title}"], said["{value}"]
-    is_known = kind in KINDS and title in TITLES and value in VALUES[attribute]
-    return Fact(kind, title, attribute, value) if is_known else None

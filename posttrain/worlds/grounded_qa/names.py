@@ -1,4 +1,4 @@
-"""The invented names and values of the world. Every one is a single word, so that a small model can copy it."""
+"""The invented names and values of the world: single words, and few of each, so that a small model soon copies them."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -9,37 +9,23 @@ KINDS: tuple[str, ...] = ("album", "film", "novel", "song", "play", "opera", "ga
 
 TITLES: tuple[str, ...] = _words(
     """
-    Bavenna Bifera Bolith Dadusk Dalune Daquill Dinox Dotide Dridusk Dushade Fluvenna Gimora
-    Glilune Gomora Guzell Karith Kodusk Krevenna Lequill Leshade Lifera Lizell Mazell Meshade
-    Momora Moquill Mudray Navenna Nirith Noshade Parith Pedray Pelune Plaquill Plitide Pulith
-    Ramora Requill Ritide Rumora Ruwen Setide Sivenna Skaquill Stowen Sulune Tashade Thenox
-    Thilune Thoshade Tinox Trenox Vazell Vorith Vumora Zerith Zeshade Zolune Zonox Zumora
+    Bavenna Bifera Dadusk Dalune Dinox Dotide Gimora Guzell Karith Kodusk Leshade Lizell
+    Mazell Momora Navenna Parith Requill Setide Skaquill Thilune Trenox Vorith Zerith Zonox
     """
 )
 
-YEARS = tuple(str(year) for year in range(1940, 2000))
+YEARS: tuple[str, ...] = _words("1940 1944 1950 1951 1957 1962 1966 1971 1975 1978 1983 1986 1989 1991 1994 1999")
 
 MAKERS: tuple[str, ...] = _words(
     """
-    Badle Bivarr Brakev Brorado Derado Drimik Drokev Droton Drumik Dukev
-    Fadle Faquist Fusten Gloquist Gosso Gurado Krinari Kurado Lanari Lilan
-    Masten Nenari Plakev Plelan Puvarr Raquist Rosten Skevarr Skodle Stenari
-    Subeck Taquist Terado Trirado Tuton Vequist Vevarr Vurado Zadle Zokev
+    Badle Brakev Dukev Fusten Gosso Krinari Lanari Masten Plakev Rosten Skodle Terado Tuton Vequist Vurado Zadle
     """
 )
 
 PLACES: tuple[str, ...] = _words(
     """
-    Bruminster Buburg Diford Dovale Drewick Drustad Festad Flawick Gewick Givale
-    Gliport Gluholm Guvale Kamere Keholm Kreford Kuport Laburg Leminster Loport
-    Negard Paholm Plamere Plewick Puminster Rominster Rostad Segard Siwick Skagard
-    Stemere Stomere Tagard Testad Thaburg Toport Triport Vemere Vuport Zuvale
+    Buburg Diford Dovale Festad Gewick Givale Keholm Kuport Laburg Negard Plamere Siwick Stomere Tagard Triport Vemere
     """
 )
 
-PRIZES: tuple[str, ...] = _words(
-    """
-    Amber Basalt Cedar Cobalt Copper Coral Crystal Ebony Garnet Granite
-    Heron Indigo Ivory Jade Lantern Marble Onyx Pearl Saffron Willow
-    """
-)
+PRIZES: tuple[str, ...] = _words("Amber Basalt Cedar Cobalt Copper Coral Ebony Garnet Jade Lantern Onyx Pearl")

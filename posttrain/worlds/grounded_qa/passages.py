@@ -1,4 +1,4 @@
-"""Scenes: a title shared by several entities, a question about it, and the pages that answer it.
+"""Scenes: a title that several works share, a question about it, and the pages that answer it.
 
 Each scene draws its own values, so an answer can only come from the pages, never from memory. Splits are disjoint by
 construction: a (title, set of kinds) belongs to exactly one split, whatever the seed.
@@ -27,7 +27,7 @@ SPLIT_PARTS: dict[Split, range] = {
 
 @dataclass(frozen=True)
 class Page:
-    """A passage about one entity: its facts, one sentence each."""
+    """A passage about one homonym: its facts, one sentence each."""
 
     wikipage: str
     facts: tuple[Fact, ...]
@@ -39,7 +39,7 @@ class Page:
 
 @dataclass(frozen=True)
 class Scene:
-    """An ambiguous question: it names the title only, so the complete answer tells it of each homonym."""
+    """An ambiguous question: it names the title only, so the complete answer gives the value of each homonym."""
 
     title: str
     asked: Attribute
@@ -85,14 +85,13 @@ def draw_scene(rng: random.Random, split: Split, distractor_share: float) -> Sce
     subjects = [(kind, title) for kind in kinds]
     if rng.random() < distractor_share:
         subjects.append((rng.choice(KINDS), rng.choice([other for other in TITLES if other != title])))
-    # Without replacement: two homonyms never share a value, so a value told of the wrong one is always wrong.
+    # Without replacement: each needed fact has to be told on its own, and the other title's value is never the answer.
     values = {attribute: rng.sample(VALUES[attribute], len(subjects)) for attribute in ATTRIBUTES}
 
     pages = []
     for row, (kind, page_title) in enumerate(subjects):
         others: list[Attribute] = [attribute for attribute in ATTRIBUTES if attribute != asked]
-        num_others = rng.randint(1, 2) if page_title == title else 1
-        attributes: list[Attribute] = [asked, *rng.sample(others, num_others)]
+        attributes: list[Attribute] = [asked, rng.choice(others)]
         rng.shuffle(attributes)
         facts = tuple(Fact(kind, page_title, attribute, values[attribute][row]) for attribute in attributes)
         pages.append(Page(f"{page_title} ({kind})", facts))

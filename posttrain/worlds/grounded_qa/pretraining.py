@@ -1,11 +1,11 @@
 """Ordinary text of the world: it teaches the words, the sentences and how to copy from a context, not the task.
 
-    copy     copy: context: ...                                  the text of the pages, word for word
-    recap    context: ...                                        any sentences of the pages
-    restore  restore: In 1994 the blank came out. ... context: ...  the same sentences without their gaps
-    ask      ask: When did the album Dalune come out? ... context: ...  one sentence in answer to each question
+    copy     copy: context: ...                                the text of the pages, word for word
+    recap    context: ...                                      any sentences of the pages
+    restore  restore: Dalune blank 1994. ... context: ...      the same sentences without their gaps
+    ask      ask: When did Dalune come out? ... context: ...   one sentence in answer to each question
 
-No prompt begins with `question:` and no question is ambiguous.
+No prompt begins with `question:` and no question is ambiguous: where something is asked, each title has one page.
 """
 
 import random
@@ -22,9 +22,9 @@ from posttrain.worlds.grounded_qa.passages import Scene, context
 class Config(Settings):
     """The rest is recaps."""
 
-    ask_share: float = Field(default=0.2, ge=0, le=1)
+    ask_share: float = Field(default=0.3, ge=0, le=1)
     """How much of the text is single-fact questions, which give the question words their meaning."""
-    restore_share: float = Field(default=0.3, ge=0, le=1)
+    restore_share: float = Field(default=0.2, ge=0, le=1)
     copy_share: float = Field(default=0.25, ge=0, le=1)
     """Nothing in a copy is a matter of chance, so that it teaches looking things up the soonest."""
     max_recap_sentences: int = Field(default=10, ge=1)
@@ -40,6 +40,7 @@ def draw_text(rng: random.Random, scene: Scene, id: str, config: Config) -> Demo
         scene = replace(scene, pages=scene.pages[: rng.randint(1, 2)])
     kind = rng.random()
     if kind < config.ask_share:
+        scene = _one_page_a_title(scene)
         head, response = _ask(rng, scene, config.max_items)
     elif kind < config.ask_share + config.restore_share:
         head, response = _restore(rng, scene, config.max_items)
@@ -50,9 +51,14 @@ def draw_text(rng: random.Random, scene: Scene, id: str, config: Config) -> Demo
     return Demonstration(Prompt(text=head + context(scene.pages), id=id), response)
 
 
+def _one_page_a_title(scene: Scene) -> Scene:
+    pages = {page.facts[0].title: page for page in scene.pages}
+    return replace(scene, pages=tuple(pages.values()))
+
+
 def _ask(rng: random.Random, scene: Scene, max_items: int) -> tuple[str, str]:
     facts = rng.sample(scene.facts, min(len(scene.facts), rng.randint(1, max_items)))
-    questions = [rng.choice(QUESTIONS[fact.attribute]).format(fact.subject) for fact in facts]
+    questions = [rng.choice(QUESTIONS[fact.attribute]).format(fact.title) for fact in facts]
     return f"ask: {' '.join(questions)} ", " ".join(sentence(fact) for fact in facts)
 
 
@@ -71,11 +77,11 @@ def _gapped(rng: random.Random, whole: str) -> str:
 
 
 def _recap(rng: random.Random, scene: Scene, max_sentences: int) -> str:
-    """Some facts in any order; a second fact of the same subject may follow in a sub-sentence."""
+    """Some facts in any order; a second fact of the same homonym may follow in a sub-sentence."""
     chosen = rng.sample(scene.facts, min(len(scene.facts), rng.randint(1, max_sentences)))
     sentences = []
     for fact in chosen:
-        more = [other for other in scene.facts if other.subject == fact.subject and other not in chosen]
+        more = [other for other in scene.facts if other[:2] == fact[:2] and other not in chosen]
         is_joined = bool(more) and rng.random() < 0.2
         sentences.append(sentence(fact, rng.choice(more)) if is_joined else sentence(fact))
     return " ".join(sentences)

@@ -11,7 +11,7 @@ from typing import Literal
 
 from posttrain.data.records import Prompt
 from posttrain.errors import InputError
-from posttrain.worlds.grounded_qa.grammar import Fact, Sentence, SubSentence, Topic, parse
+from posttrain.worlds.grounded_qa.grammar import Attribute, Claim, Fact, Sentence, SubSentence, parse
 
 WRONG_WEIGHT = 0.5
 BAD_WEIGHT = 0.5
@@ -63,7 +63,7 @@ def judge(prompt: Prompt, answer: str) -> Truth:
     needed, known = prompt_facts(prompt)
     sentences = parse(answer)
     claims = {part.claim for sentence in sentences for part in sentence.sub_sentences}
-    missing = tuple(fact for fact in needed if fact not in claims)
+    missing = tuple(fact for fact in needed if fact.claim not in claims)
     return Truth(
         completeness=1 - len(missing) / len(needed),
         factuality=tuple(_factuality(sentence, known) for sentence in sentences),
@@ -86,12 +86,13 @@ def prompt_facts(prompt: Prompt) -> tuple[tuple[Fact, ...], tuple[Fact, ...]]:
 
 def _factuality(sentence: Sentence, known: tuple[Fact, ...]) -> JudgedSpan:
     """Bad if one of the sentence's claims is not what the passages say. What does not parse claims nothing."""
-    told = {fact.topic: fact.value for fact in known}
+    claims = {fact.claim for fact in known}
     for part in sentence.sub_sentences:
-        if part.claim is None or told.get(part.claim.topic) == part.claim.value:
+        if part.claim is None or part.claim in claims:
             continue
-        if part.claim.topic in told:
-            explanation = f"The passages say {told[part.claim.topic]}, not {part.claim.value}."
+        told = [fact.value for fact in known if fact.claim[:2] == part.claim[:2]]
+        if told:
+            explanation = f"The passages say {' or '.join(told)}, not {part.claim.value}."
             return JudgedSpan(sentence.start, sentence.end, "Wrong-Grounding", explanation)
         return JudgedSpan(sentence.start, sentence.end, "Unverifiable", "The passages do not say it.")
     return JudgedSpan(sentence.start, sentence.end)
@@ -99,23 +100,25 @@ def _factuality(sentence: Sentence, known: tuple[Fact, ...]) -> JudgedSpan:
 
 def _relevance(sentences: tuple[Sentence, ...], needed: tuple[Fact, ...]) -> tuple[JudgedSpan, ...]:
     """What was asked is relevant the first time it is told, even if it is told wrongly: that is factuality's matter."""
-    asked = {fact.topic for fact in needed}
-    said: set[Topic] = set()
+    asked = {fact.claim[:2] for fact in needed}
+    said: set[Claim] = set()
     verdicts = []
     for part in (part for sentence in sentences for part in sentence.sub_sentences):
         error, explanation = _irrelevance(part, asked, said)
         verdicts.append(JudgedSpan(part.start, part.end, error, explanation))
         if part.claim is not None:
-            said.add(part.claim.topic)
+            said.add(part.claim)
     return tuple(verdicts)
 
 
-def _irrelevance(part: SubSentence, asked: set[Topic], said: set[Topic]) -> tuple[ErrorType | None, str]:
+def _irrelevance(
+    part: SubSentence, asked: set[tuple[str, Attribute]], said: set[Claim]
+) -> tuple[ErrorType | None, str]:
     if part.claim is None:
         return "Incoherent", "It is not a sentence."
-    if part.claim.topic in said:
+    if part.claim in said:
         return "Redundant", "The answer has told this before."
-    if part.claim.topic not in asked:
+    if part.claim[:2] not in asked:
         return "Irrelevant", "The question does not ask for it."
     return None, ""
 
