@@ -14,9 +14,9 @@ from posttrain.worlds.grounded_qa.annotators import Config, annotator_reliabilit
 from posttrain.worlds.grounded_qa.feedback import feedback_row
 
 CAREFUL = Config(reliability=1.0, reliability_spread=0.0)
-ALBUM = "In 1994 the album Dalune came out."
-FILM = "In 1950 the film Dalune came out."
-ANSWERS = (f"{ALBUM} {FILM}", ALBUM, f"{ALBUM} {ALBUM}", "The film Dalune came out in 1994.")
+ALBUM = "Dalune came out in 1994."
+FILM = "Dalune came out in 1950."
+ANSWERS = (f"{ALBUM} {FILM}", ALBUM, f"{ALBUM} {ALBUM}", "Dalune came out in 1951.")
 
 QA_FEEDBACK = Path(__file__).parents[2] / "../shared/data/qa_feedback/dev_feedback.jsonl.gz"
 
@@ -116,28 +116,35 @@ def test_reliabilities_spread_evenly() -> None:
 
 
 def test_feedback_row_by_hand(prompt: Prompt) -> None:
-    answer = "The album Dalune came out in 1950, and it was made by Tuton."
+    answer = "Dalune came out in 1951, and it was made by Tuton."
     comparison = label(prompt, (answer, *ANSWERS[1:]), CAREFUL)
     row = feedback_row(comparison)
     assert row["question"] == "When did Dalune come out?"
-    assert row["passages"][0] == [
-        "Dalune (album)", "Tuton made the album Dalune.", "In 1994 the album Dalune came out."
-    ]  # fmt: skip
+    assert row["passages"] == [
+        ["Dalune (album)", "Dalune was made by Tuton.", ALBUM],
+        ["Dalune (film)", FILM, "Dalune won the Amber prize."],
+        ["Zonox (film)", "Zonox came out in 1971.", "Zonox was first shown in Dovale."],
+    ]
     assert row["gold"] == f"{ALBUM} {FILM}"
     assert [row[f"prediction {number}"] for number in (1, 2, 3, 4)] == [answer, *ANSWERS[1:]]
     assert [(error["error type"], error["start"], error["end"]) for error in row["feedback"]["errors"]] == [
-        ("Wrong-Grounding", 0, 60),
-        ("Irrelevant", 35, 60),
+        ("Wrong-Grounding", 0, 50),
+        ("Irrelevant", 25, 50),
     ]
-    assert row["feedback"]["errors"][0]["explanation"] == "The passages say 1994, not 1950."
+    assert row["feedback"]["errors"][0]["explanation"] == "The passages say 1994 or 1950, not 1951."
     assert row["feedback"]["corrected-prediction"] == row["gold"]
     assert row["feedback"]["missing-info"] == [
         {"error type": "Missing-Answer", "passage_id": 1, "sentence_id": [2]},
         {"error type": "Missing-Answer", "passage_id": 2, "sentence_id": [1]},
     ]
-    assert row["passages"][0][2] == ALBUM
     assert row["preference"] == [pair.label for pair in comparison.pairs]
     assert json.loads(json.dumps(row)) == row
+
+
+def test_feedback_row_lists_only_the_missing_homonym(prompt: Prompt) -> None:
+    feedback = feedback_row(label(prompt, (FILM, *ANSWERS[1:]), CAREFUL))["feedback"]
+    assert feedback["errors"] == []
+    assert feedback["missing-info"] == [{"error type": "Missing-Answer", "passage_id": 1, "sentence_id": [2]}]
 
 
 def test_feedback_row_has_the_shape_of_the_data_set(prompt: Prompt) -> None:

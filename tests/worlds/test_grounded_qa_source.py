@@ -9,24 +9,28 @@ from posttrain.data.records import Demonstration, Prompt, Record
 from posttrain.worlds.grounded_qa import Config, load
 from posttrain.worlds.grounded_qa.demonstrators import Config as DemonstratorConfig
 from posttrain.worlds.grounded_qa.demonstrators import demonstrate
-from posttrain.worlds.grounded_qa.grammar import parse
+from posttrain.worlds.grounded_qa.grammar import Claim, parse
 from posttrain.worlds.grounded_qa.names import KINDS, MAKERS, PLACES, PRIZES, TITLES, YEARS
 from posttrain.worlds.grounded_qa.passages import Scene, Split, draw_scene, split_of
-from posttrain.worlds.grounded_qa.pretraining import Config as PretrainingConfig
 from posttrain.worlds.grounded_qa.truth import gold, judge
 
 SPLITS: tuple[Split, ...] = get_args(Split)
 
 FIRST_EVALUATION_PROMPT = (
-    "question: In what city was Thilune first shown? "
-    "context: wikipage: Thilune (song) text: Terado made the song Thilune. In 1966 the song Thilune came out. "
-    "In Triport the song Thilune was first shown. | "
-    "wikipage: Thilune (game) text: In Keholm the game Thilune was first shown. Drumik made the game Thilune."
+    "question: What prize did Requill win? "
+    "context: wikipage: Requill (opera) text: Requill was made by Zadle. Requill won the Coral prize. | "
+    "wikipage: Requill (game) text: Requill won the Lantern prize. Requill was first shown in Siwick."
 )
+
+FLAWLESS = {"complete": 1.0, "wrong": 0.0, "irrelevant": 0.0, "repeated": 0.0}
 
 
 def prompt_of(record: Record) -> Prompt:
     return record if isinstance(record, Prompt) else record.prompt
+
+
+def claims(answer: str) -> list[Claim | None]:
+    return [part.claim for whole in parse(answer) for part in whole.sub_sentences]
 
 
 def demonstrations(num: int, **settings: float) -> list[tuple[Scene, str, frozenset[str]]]:
@@ -41,7 +45,7 @@ def demonstrations(num: int, **settings: float) -> list[tuple[Scene, str, frozen
 
 def test_no_word_has_two_meanings() -> None:
     words = [*KINDS, *TITLES, *YEARS, *MAKERS, *PLACES, *PRIZES]
-    assert len(set(words)) == len(words) == 8 + 60 + 60 + 40 + 40 + 20
+    assert len(set(words)) == len(words) == 8 + 24 + 16 + 16 + 16 + 12
 
 
 @pytest.mark.parametrize("split", SPLITS)
@@ -60,21 +64,41 @@ def test_the_stream_is_the_same_on_every_machine() -> None:
 
 def test_no_two_splits_share_homonyms_whatever_the_seed() -> None:
     owners: dict[tuple[str, tuple[str, ...]], set[str]] = {}
-    texts: dict[str, set[str]] = {split: set() for split in SPLITS}
     for split in SPLITS:
         for seed in (0, 1):
             for index in range(300):
                 scene = draw_scene(random.Random(f"{split}-{seed}-{index}"), split, 0.4)
                 kinds = tuple(sorted(fact.kind for fact in scene.needed))
                 owners.setdefault((scene.title, kinds), set()).add(split)
-            records = load(Config(split=split, num=300, seed=seed))
-            texts[split] |= {prompt_of(record).text.partition("context: ")[2] for record in records}
     assert all(len(splits) == 1 for splits in owners.values())
-    assert len(set().union(*texts.values())) == sum(len(contexts) for contexts in texts.values()) == 4 * 2 * 300
+    assert set().union(*owners.values()) == set(SPLITS)
+
+
+def test_no_two_records_share_a_context() -> None:
+    contexts = [
+        prompt_of(record).text.partition("context: ")[2]
+        for split in SPLITS
+        for seed in (0, 1)
+        for record in load(Config(split=split, num=300, seed=seed))
+    ]
+    assert len(set(contexts)) == len(contexts) == 4 * 2 * 300
 
 
 def test_a_combination_belongs_to_its_split_in_any_order() -> None:
     assert split_of("Dalune", ["album", "film"]) == split_of("Dalune", ["film", "album"])
+
+
+def test_every_page_has_the_asked_attribute_and_one_other() -> None:
+    for index in range(200):
+        scene = draw_scene(random.Random(index), "prompts", 0.4)
+        for page in scene.pages:
+            attributes = [fact.attribute for fact in page.facts]
+            assert len(attributes) == len(set(attributes)) == 2
+            assert scene.asked in attributes
+            assert {(fact.kind, fact.title) for fact in page.facts} == {(page.facts[0].kind, page.facts[0].title)}
+            assert page.wikipage == f"{page.facts[0].title} ({page.facts[0].kind})"
+        # Were two values the same, one sentence would complete two homonyms.
+        assert len({(fact.attribute, fact.value) for fact in scene.facts}) == len(scene.facts) == 2 * len(scene.pages)
 
 
 def test_the_page_about_another_title_may_stand_anywhere() -> None:
@@ -90,23 +114,17 @@ def test_the_page_about_another_title_may_stand_anywhere() -> None:
     assert all(len(scene.pages) == len(scene.needed) for scene in without)
 
 
-def test_the_records_of_each_split() -> None:
-    for split in ("prompts", "evaluation"):
-        for record in load(Config(split=split, num=50)):
-            assert isinstance(record, Prompt)
-            assert gold(record, record.references[0]) == 1
-            assert 2 <= len(record.facts["needed"]) <= 4
-            assert record.text.startswith("question: ")
-            assert len(record.text.split()) <= 140
-    for record in load(Config(split="pretraining", num=300)):
-        assert isinstance(record, Demonstration)
-        assert "question:" not in record.prompt.text
-        assert not record.prompt.facts
-        # Ordinary text says only what its own context says.
-        pages = record.prompt.text.partition("context: ")[2]
-        for claim in (part.claim for whole in parse(record.response) for part in whole.sub_sentences):
-            assert claim is not None
-            assert claim in {part.claim for whole in parse(_sentences(pages)) for part in whole.sub_sentences}
+@pytest.mark.parametrize("split", ["prompts", "evaluation"])
+def test_the_prompts_of_a_split(split: Split) -> None:
+    numbers_needed = set()
+    for record in load(Config(split=split, num=100)):
+        assert isinstance(record, Prompt)
+        assert gold(record, record.references[0]) == 1
+        assert record.text.startswith("question: ")
+        # Five pages of at most 4 + 5 + 6 words, four bars between them, two headings and a question of 7.
+        assert len(record.text.split()) <= 5 * 15 + 4 + 2 + 7
+        numbers_needed.add(len(record.facts["needed"]))
+    assert numbers_needed == {2, 3, 4}
 
 
 def test_should_answer_gives_the_references_as_responses() -> None:
@@ -118,41 +136,52 @@ def test_should_answer_gives_the_references_as_responses() -> None:
         assert record.response == record.prompt.references[0]
 
 
-def _sentences(pages: str) -> str:
-    return " ".join(page.partition("text: ")[2] for page in pages.split(" | "))
-
-
-def test_pretraining_shares() -> None:
-    def heads(ask_share: float, restore_share: float, copy_share: float = 0.0) -> set[str]:
-        shares = PretrainingConfig(ask_share=ask_share, restore_share=restore_share, copy_share=copy_share)
-        config = Config(split="pretraining", num=60, pretraining=shares)
-        return {prompt_of(record).text.split()[0] for record in load(config)}
-
-    assert heads(ask_share=0.0, restore_share=0.0) == {"context:"}
-    assert heads(ask_share=1.0, restore_share=0.0) == {"ask:"}
-    assert heads(ask_share=0.0, restore_share=1.0) == {"restore:"}
-    assert heads(ask_share=0.0, restore_share=0.0, copy_share=1.0) == {"copy:"}
-
-
-def test_each_fault_costs_reward() -> None:
-    flawless = {"complete": 1.0, "swapped": 0.0, "irrelevant": 0.0, "repeated": 0.0}
-    for scene, text, faults in demonstrations(50, **flawless):
+def test_flawless_demonstrations_have_the_whole_reward() -> None:
+    for scene, text, faults in demonstrations(100, **FLAWLESS):
         assert not faults
+        assert text == scene.prompt("").references[0]
         assert gold(scene.prompt(""), text) == 1
-    for settings, fault in (
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
         ({"complete": 0.0}, "incomplete"),
-        ({"swapped": 1.0}, "swapped"),
+        ({"wrong": 1.0}, "wrong"),
         ({"irrelevant": 1.0}, "irrelevant"),
         ({"repeated": 1.0}, "repeated"),
-    ):
-        for scene, text, faults in demonstrations(50, **(flawless | settings)):
-            truth = judge(scene.prompt(""), text)
-            assert faults == {fault}
-            assert truth.reward < 1
-            assert (truth.completeness < 1) == (fault in ("incomplete", "swapped"))
-            assert any(span.error for span in truth.factuality) == (fault == "swapped")
-            errors = {span.error for span in truth.relevance} - {None}
-            assert errors == {"irrelevant": {"Irrelevant"}, "repeated": {"Redundant"}}.get(fault, set())
+    ],
+)
+def test_each_fault_costs_reward(settings: dict[str, float], fault: str) -> None:
+    for scene, text, faults in demonstrations(100, **(FLAWLESS | settings)):
+        truth = judge(scene.prompt(""), text)
+        assert faults == {fault}
+        assert truth.reward < 1
+        assert (truth.completeness < 1) == (fault in ("incomplete", "wrong"))
+        assert sum(span.error is not None for span in truth.factuality) == (fault == "wrong")
+        errors = [span.error for span in truth.relevance if span.error is not None]
+        assert errors == {"irrelevant": ["Irrelevant"], "repeated": ["Redundant"]}.get(fault, [])
+
+
+def test_a_wrong_value_is_on_no_page() -> None:
+    for scene, text, _ in demonstrations(300, **(FLAWLESS | {"wrong": 1.0})):
+        given = {fact.value for fact in scene.facts}
+        invented = [claim for claim in claims(text) if claim is not None and claim.value not in given]
+        assert [claim[:2] for claim in invented] == [(scene.title, scene.asked)]
+        assert None not in claims(text)
+
+
+def test_what_was_not_asked_comes_in_both_forms() -> None:
+    joined = [", and it " in text for _, text, _ in demonstrations(300, **(FLAWLESS | {"irrelevant": 1.0}))]
+    assert 0.4 < mean(joined) < 0.6
+
+
+def test_faults_are_made_as_often_as_set() -> None:
+    shares = {"wrong": 0.1, "irrelevant": 0.3, "repeated": 0.5}
+    drawn = demonstrations(2000, complete=0.2, **shares)
+    for fault, share in {**shares, "incomplete": 0.8}.items():
+        # One standard deviation is at most 0.011.
+        assert mean(fault in faults for *_, faults in drawn) == pytest.approx(share, abs=0.04)
 
 
 def test_demonstrations_leave_room_for_preferences() -> None:
@@ -162,7 +191,7 @@ def test_demonstrations_leave_room_for_preferences() -> None:
 
 
 def test_load_uses_the_demonstrators_settings() -> None:
-    never = DemonstratorConfig(complete=1, swapped=0, irrelevant=0, repeated=0)
+    never = DemonstratorConfig(complete=1, wrong=0, irrelevant=0, repeated=0)
     for record in load(Config(split="demonstrations", num=20, demonstrators=never)):
         assert isinstance(record, Demonstration)
         assert record.response == record.prompt.references[0]

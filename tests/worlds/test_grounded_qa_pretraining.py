@@ -1,0 +1,134 @@
+"""Each kind of pretraining text is checked against the words of its own prompt."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from posttrain.data.records import Demonstration
+from posttrain.worlds.grounded_qa import Config as SourceConfig
+from posttrain.worlds.grounded_qa import load
+from posttrain.worlds.grounded_qa.grammar import ATTRIBUTES, QUESTIONS, Claim, parse
+from posttrain.worlds.grounded_qa.pretraining import Config
+
+NONE = {"ask_share": 0.0, "restore_share": 0.0, "copy_share": 0.0}
+
+
+def texts(num: int = 300, **settings: float) -> list[Demonstration]:
+    records = load(SourceConfig(split="pretraining", num=num, pretraining=Config.model_validate(settings)))
+    demonstrations = [record for record in records if isinstance(record, Demonstration)]
+    assert len(demonstrations) == num
+    return demonstrations
+
+
+def pages(text: Demonstration) -> list[tuple[str, str]]:
+    """(title, sentences) of each page."""
+    written = text.prompt.text.partition("context: ")[2].split(" | ")
+    heads_and_bodies = [page.removeprefix("wikipage: ").split(" text: ") for page in written]
+    return [(head.split()[0], body) for head, body in heads_and_bodies]
+
+
+def claims(answer: str) -> list[Claim | None]:
+    return [part.claim for whole in parse(answer) for part in whole.sub_sentences]
+
+
+def asked(question: str) -> tuple[str, str]:
+    """(title, attribute) of a question."""
+    for attribute in ATTRIBUTES:
+        for form in QUESTIONS[attribute]:
+            match = re.fullmatch(re.escape(form).replace(r"\{\}", r"(\w+)"), question)
+            if match:
+                return match.group(1), attribute
+    raise AssertionError(question)
+
+
+def test_no_text_is_about_the_task() -> None:
+    for text in texts():
+        assert "question:" not in text.prompt.text
+        assert not text.prompt.facts
+        assert not text.prompt.references
+
+
+def test_a_text_says_only_what_its_context_says_and_says_it_once() -> None:
+    for text in texts():
+        told = claims(text.response)
+        context = {claim for _, body in pages(text) for claim in claims(body)}
+        assert None not in context
+        assert set(told) <= context
+        assert len(set(told)) == len(told) > 0
+
+
+def test_a_copy_is_the_text_of_the_pages() -> None:
+    for text in texts(num=50, **NONE | {"copy_share": 1.0}):
+        assert text.prompt.text.startswith("copy: context: ")
+        assert text.response == " ".join(body for _, body in pages(text))
+
+
+def test_a_recap_joins_only_what_one_page_says() -> None:
+    num_joined = 0
+    for text in texts(num=500, **NONE):
+        assert text.prompt.text.startswith("context: ")
+        told_by_page = [set(claims(body)) for _, body in pages(text)]
+        for whole in parse(text.response):
+            told = {part.claim for part in whole.sub_sentences}
+            assert any(told <= page for page in told_by_page)
+            num_joined += len(told) > 1
+    assert 25 < num_joined < 150
+
+
+def test_a_restoration_fills_one_gap_a_sentence() -> None:
+    for text in texts(**NONE | {"restore_share": 1.0}):
+        gapped = text.prompt.text.removeprefix("restore: ").partition(" context: ")[0]
+        assert len(gapped.split(".")) == len(text.response.split("."))
+        for broken, whole in zip(gapped.split("."), text.response.split("."), strict=True):
+            before, *after = broken.split("blank")
+            assert len(after) == (1 if whole else 0)
+            assert whole.startswith(before)
+            assert whole.endswith("".join(after))
+            if whole:
+                assert 1 <= len(whole.split()) - len(broken.split()) + 1 <= 3
+
+
+def test_asked_questions_have_one_answer_each() -> None:
+    numbers = set()
+    for text in texts(**NONE | {"ask_share": 1.0, "short_share": 0.0}):
+        titles = [title for title, _ in pages(text)]
+        assert len(set(titles)) == len(titles)
+        head = text.prompt.text.removeprefix("ask: ").partition(" context: ")[0]
+        questions = re.findall(r"[^?]+\?", head)
+        answers = claims(text.response)
+        assert [asked(question.strip()) for question in questions] == [claim[:2] for claim in answers if claim]
+        numbers.add(len(questions))
+    assert numbers == {1, 2, 3, 4}
+
+
+def test_short_texts_have_one_or_two_pages() -> None:
+    def numbers(short_share: float) -> Counter[int]:
+        drawn = texts(num=1000, **NONE | {"copy_share": 1.0, "short_share": short_share})
+        return Counter(len(pages(text)) for text in drawn)
+
+    assert set(numbers(1.0)) == {1, 2}
+    whole = numbers(0.0)
+    assert set(whole) == {2, 3, 4, 5}
+    # Half of the short texts have one page, which no whole scene has; one standard deviation is 0.0145.
+    assert numbers(0.6)[1] / 1000 == pytest.approx(0.3, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, {"ask:": 0.3, "restore:": 0.2, "copy:": 0.25, "context:": 0.25}),
+        (
+            {"ask_share": 0.1, "restore_share": 0.4, "copy_share": 0.2},
+            {"ask:": 0.1, "restore:": 0.4, "copy:": 0.2, "context:": 0.3},
+        ),
+        ({"ask_share": 1.0, "restore_share": 0.0, "copy_share": 0.0}, {"ask:": 1.0}),
+        ({"ask_share": 0.0, "restore_share": 1.0, "copy_share": 0.0}, {"restore:": 1.0}),
+        ({"ask_share": 0.0, "restore_share": 0.0, "copy_share": 1.0}, {"copy:": 1.0}),
+        (NONE, {"context:": 1.0}),
+    ],
+)
+def test_pretraining_shares(settings: dict[str, float], expected: dict[str, float]) -> None:
+    heads = Counter(text.prompt.text.split()[0] for text in texts(num=1000, **settings))
+    # 1000 draws: one standard deviation is at most 0.0155.
+    assert {head: number / 1000 for head, number in heads.items()} == pytest.approx(expected, abs=0.05)
