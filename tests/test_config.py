@@ -7,9 +7,9 @@ import pytest
 from pydantic import BaseModel
 
 from posttrain import config, plugins
+from posttrain.errors import InputError
 from posttrain.reading import strict_yaml
 from posttrain.reading.config_reading import Choice
-from posttrain.errors import InputError
 
 RUN = """\
 seed: 3

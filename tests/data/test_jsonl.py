@@ -17,9 +17,7 @@ finite_json = st.recursive(
 rows_of_json = st.lists(st.dictionaries(st.text(), finite_json, max_size=5), min_size=1, max_size=5)
 
 
-@settings(
-    max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=rows_of_json, name=st.sampled_from(["rows.jsonl", "rows.jsonl.gz"]))
 def test_what_is_written_is_read_back(tmp_path, rows, name):
     assert write_rows(tmp_path / name, rows) == len(rows)
