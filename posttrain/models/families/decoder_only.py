@@ -32,4 +32,6 @@ def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B 
 
 def logits(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
     """Next-token logits from last hidden states."""
-    return model.get_output_embeddings()(hidden)
+    head = model.get_output_embeddings()
+    assert head is not None, "a language model has a head"
+    return head(hidden)

@@ -34,6 +34,8 @@ def logits(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor
     """Next-token logits from last decoder states: T5 scales them first, BART adds a bias."""
     if getattr(model.config, "scale_decoder_outputs", False):
         hidden = hidden * model.config.d_model**-0.5
-    scores = model.get_output_embeddings()(hidden)
+    head = model.get_output_embeddings()
+    assert head is not None, "a language model has a head"
+    scores = head(hidden)
     bias = getattr(model, "final_logits_bias", None)
     return scores if bias is None else scores + bias
