@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from posttrain.batches import Prompts
 
@@ -19,6 +19,8 @@ def beam_search(
     length penalty, holds as well.
     """
     ids, mask = _on_the_right(prompts)
+    # generate's own cache has as many layers as the encoder, which a decoder with more layers overruns
+    own_cache = {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
     written = model.generate(  # pyright: ignore[reportCallIssue]
         input_ids=ids,
         attention_mask=mask,
@@ -28,6 +30,7 @@ def beam_search(
         max_new_tokens=max_new_tokens,
         eos_token_id=list(end_ids),
         pad_token_id=pad_id,
+        **(own_cache if model.config.is_encoder_decoder else {}),
     )
     num_read = 1 if model.config.is_encoder_decoder else ids.shape[1]  # the start token, or the prompt
     return [until_end(row, end_ids) for row in written[:, num_read:].tolist()]

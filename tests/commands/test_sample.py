@@ -9,7 +9,7 @@ from posttrain.errors import InputError
 from posttrain.models.loading import load_language_model
 from posttrain.models.positions import max_positions
 from tests.commands.conftest import rows_of
-from tests.tiny_models import ONE_PER_FAMILY, WORDS
+from tests.tiny_models import ONE_PER_FAMILY, WORDS, write_model
 
 PROMPTS = ["ba ce di", "fo", "gu ha be ci do", "cy"]
 LENGTH = 9
@@ -55,6 +55,14 @@ def test_beam_is_what_transformers_generates(name, model_folder, write, tmp_path
     assert [row["responses"] for row in rows_of(out)] == expected
     greedy = [transformers_texts(model_folder(name), prompt, do_sample=False)[0] for prompt in PROMPTS]
     assert [some[0] for some in expected] != greedy
+
+
+def test_beam_with_a_decoder_that_is_deeper_than_the_encoder(write, tmp_path):
+    folder = write_model("t5", tmp_path / "model", num_layers=1, num_decoder_layers=3)
+    prompts, out = write("prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS]), tmp_path / "out.jsonl"
+    assert run(folder, prompts, out, "--decoding", "beam", "--num-beams", 3) == 0
+    settings = {"do_sample": False, "num_beams": 3, "use_cache": False}
+    assert [row["response"] for row in rows_of(out)] == [transformers_texts(folder, p, **settings)[0] for p in PROMPTS]
 
 
 def test_samples_are_many_and_repeat_with_the_seed(model_folder, write, tmp_path):
