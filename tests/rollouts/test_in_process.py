@@ -146,3 +146,13 @@ def test_sampling_is_without_dropout_and_leaves_the_mode_of_the_model_alone(is_t
     assert ours.policy.training is is_training
     plain = engine(model_folder("t5"), max_new_tokens=5, is_greedy=True).generate(prompts(0, 1), step=0)
     assert responses(rollout) == responses(plain)
+
+
+@pytest.mark.parametrize("draw", [0.0, 1 - 2**-24], ids=["smallest draw", "largest draw"])
+def test_the_ends_of_the_range_of_draws_stay_in_the_support(draw, model_folder):
+    """Filtered tokens stand first and last, where a draw of 0 or of almost 1 could slip to them."""
+    ours = engine(model_folder("llama"), top_k=3)
+    logits = torch.tensor([[-9.0, 1.0, 2.0, 1.5, -9.0]])
+    token, logprob = ours._choose(logits, torch.tensor([draw]))
+    assert token.item() == (1 if draw == 0 else 3)
+    assert logprob.isfinite().all()
