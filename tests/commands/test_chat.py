@@ -57,7 +57,7 @@ def test_piped_lines_are_answered_one_by_one(model_folder):
 
 
 def test_without_a_template_nothing_is_remembered(model_folder, monkeypatch, capsys):
-    answers, _ = talk(model_folder("t5"), ["ba ce", "fo", "", "ba ce"], monkeypatch, capsys)
+    answers, _ = talk(model_folder("bart"), ["ba ce", "fo", "", "ba ce"], monkeypatch, capsys)
     assert len(answers) == 3
     assert answers[0] == answers[2] != answers[1]
 
@@ -95,13 +95,13 @@ def test_a_temperature_samples_and_zero_is_greedy_again(model_folder, monkeypatc
     assert "temperature 2\ntemperature 0 (greedy)\n" in shown
 
 
-@pytest.mark.parametrize(
-    "line", ["/temperature", "/temperature -1", "/temperature nan", "/temperature x", "/help", "/quiet"]
-)
-def test_what_is_not_understood_changes_nothing(line, model_folder, monkeypatch, capsys):
-    answers, shown = talk(model_folder("t5"), ["ba", line, "ba"], monkeypatch, capsys)
+def test_what_is_not_understood_changes_nothing(model_folder, monkeypatch, capsys):
+    lines = ["/temperature", "/temperature -1", "/temperature nan", "/temperature x", "/help", "/quiet", "/reset now"]
+    answers, shown = talk(model_folder("llama"), ["ba", *lines, "ba"], monkeypatch, capsys)
+    assert len(answers) == 2
     assert answers[0] == answers[1]
-    assert f"not understood: {line}. There are /temperature" in shown
+    for line in lines:
+        assert f"not understood: {line}. There are /temperature" in shown
 
 
 def test_a_conversation_that_is_too_long_goes_on(model_folder, monkeypatch, capsys):
