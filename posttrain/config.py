@@ -106,7 +106,7 @@ class TrainingSettings(Section):
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Course of the learning rate after warm-up: level, or to zero at the last step."""
     warmup_steps: NonNegativeInt = 0
-    """Optimiser steps over which the learning rate rises from zero."""
+    """Batches over which the learning rate rises from zero."""
     weight_decay: NonNegativeFloat = 0.0
     """Decoupled weight decay (Loshchilov and Hutter 2019), not applied to biases and norms."""
     betas: tuple[Share, Share] = (0.9, 0.999)
@@ -168,7 +168,7 @@ class EvaluationSettings(Section):
     """What is measured on data.evaluation while training, and by `posttrain evaluate`."""
 
     every: PositiveInt | None = None
-    """Optimiser steps between evaluations; by default only before the first and after the last step."""
+    """Batches between evaluations; by default only before the first and after the last one."""
     num_examples: PositiveInt | None = None
     """Use the first so many records; by default all."""
     measures: Annotated[tuple[str, ...], ChoiceOf.check_names("evaluation.measures")] = ()
@@ -181,7 +181,7 @@ class CheckpointSettings(Section):
     """What `posttrain resume` can continue from."""
 
     every: PositiveInt = 100
-    """Optimiser steps between checkpoints; the last step always has one."""
+    """Batches between checkpoints; the last one always has one."""
     keep: PositiveInt = 2
     """Checkpoints kept, newest first."""
 

@@ -56,7 +56,7 @@ def locate(path: str) -> str:
             names = ", ".join(f"builtin/{p.name}" for p in sorted(BUILTIN.iterdir())) if BUILTIN.is_dir() else "none"
             raise InputError(f"model {path}: there is no such built-in model; there are {names}")
         return str(folder)
-    looks_like_folder = path.startswith((".", "/", "~")) or path.count("/") != 1
+    looks_like_folder = path.startswith((".", "/", "~")) or path.count("/") > 1
     folder = Path(path).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").exists():
@@ -118,8 +118,16 @@ def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
 
 def load_language_model(path: str, dropout: float | None) -> Pretrained:
     config = read_config(path, dropout)
+    check_head(config, path)
     loader = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     return pretrained(_load_weights(loader, path, config), load_tokenizer(path))
+
+
+def check_head(config: PreTrainedConfig, path: str) -> None:
+    """Log-probabilities are computed from states and head; what Gemma 2 or Cohere do after it would be lost."""
+    for name in ("final_logit_softcapping", "logit_scale", "logits_scaling"):
+        if getattr(config, name, None) not in (None, 1, 1.0):
+            raise InputError(f"model {path}: its config has {name}, a change of the logits that is not supported")
 
 
 def pretrained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Pretrained:

@@ -238,3 +238,11 @@ def test_every_tiny_architecture_is_what_it_is_named():
     assert {name.split("_")[0]: a["model_type"] for name, a in ARCHITECTURES.items()} == {
         t: t for t in ("t5", "bart", "gpt2", "llama", "qwen2", "qwen3")
     }
+
+
+def test_a_head_with_a_change_of_the_logits_is_refused(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder("llama"), tmp_path / "capped")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"final_logit_softcapping": 30.0}))
+    with pytest.raises(InputError, match="final_logit_softcapping"):
+        load_language_model(str(folder), 0.0)
