@@ -64,6 +64,7 @@ class Run:
         self.train_rows = tokenized(train_records, self.parts.start, config.data, "data.train")
         self.evaluation_rows = tokenized(evaluation_records, self.parts.start, config.data, "data.evaluation")
         self.algorithm = method.build(config.algorithm.settings, self.parts)
+        self._collate_evaluation: Callable[[Sequence[int]], Any] | None = None  # made once: DPO's scores the reference
 
     def _check_sections(self) -> None:
         c, name = self.config, self.config.algorithm.name
@@ -168,7 +169,7 @@ class Run:
         return [collate(rows[i : i + EVALUATION_BATCH]) for i in range(0, len(rows), EVALUATION_BATCH)]
 
     def _evaluation_collator(self, cache: Path) -> Callable[[Sequence[int]], Any]:
-        if not hasattr(self, "_collate_evaluation"):
+        if self._collate_evaluation is None:
             self._collate_evaluation = collator(self.consumes, self.evaluation_rows, self.parts.reference, cache)
         return self._collate_evaluation
 

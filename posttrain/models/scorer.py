@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Float
+from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -64,4 +65,7 @@ def read_statistics(folder: Path) -> ScoreStatistics:
         raise InputError(
             f"{path}: missing; train the reward model with held-out data (data.evaluation) so that it is written"
         )
-    return ScoreStatistics(**json.loads(path.read_text()))
+    try:
+        return ScoreStatistics.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        raise InputError(f"{path}: damaged ({error.errors()[0]['msg']}); train the reward model again") from error

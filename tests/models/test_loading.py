@@ -21,7 +21,7 @@ from posttrain.models.loading import (
     load_tokenizer,
     new_scorer,
 )
-from posttrain.models.scorer import HEAD_FILE
+from posttrain.models.scorer import HEAD_FILE, STATISTICS_FILE, read_statistics
 from tests.tiny_models import (
     ARCHITECTURES,
     END,
@@ -246,3 +246,10 @@ def test_a_head_with_a_change_of_the_logits_is_refused(model_folder, tmp_path):
     (folder / "config.json").write_text(json.dumps(config | {"final_logit_softcapping": 30.0}))
     with pytest.raises(InputError, match="final_logit_softcapping"):
         load_language_model(str(folder), 0.0)
+
+
+@pytest.mark.parametrize("content", ["{", '{"mean": 1.0}', '{"mean": "x", "std": 1.0, "num_responses": 2}'])
+def test_damaged_score_statistics_are_named(tmp_path, content):
+    (tmp_path / STATISTICS_FILE).write_text(content)
+    with pytest.raises(InputError, match=STATISTICS_FILE):
+        read_statistics(tmp_path)
