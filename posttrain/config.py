@@ -76,6 +76,8 @@ class DataSettings(Section):
     """Where training records come from: `source:` and that source's own settings."""
     evaluation: SourceChoice | None = None
     """Where evaluation records come from; without it nothing is evaluated while training."""
+    should_shuffle: bool = True
+    """Whether training records are drawn in random order; otherwise they come as they stand, easy ones first, say."""
     max_prompt_tokens: PositiveInt
     """Longest prompt, in tokens."""
     max_response_tokens: PositiveInt
@@ -87,7 +89,7 @@ class DataSettings(Section):
 
 
 class TrainingSettings(Section):
-    """How batches become optimiser steps (AdamW)."""
+    """How batches become optimiser steps (AdamW, or Muon where matrix_learning_rate is given)."""
 
     num_steps: PositiveInt | None = None
     """Batches to train on. Give this or num_epochs."""
@@ -115,6 +117,8 @@ class TrainingSettings(Section):
     """Gradients of a larger norm are scaled down to it; `.inf` turns clipping off."""
     value_learning_rate: PositiveFloat | None = None
     """Peak learning rate of the value model; by default learning_rate."""
+    matrix_learning_rate: PositiveFloat | None = None
+    """Peak learning rate of the hidden matrices, which are then stepped by Muon; by default AdamW steps all."""
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:

@@ -89,7 +89,12 @@ class Run:
     def trainer(self, folder: RunFolder, metrics: Metrics, progress: Progress) -> Trainer:
         settings, ranks = self.config.training, self.ranks
         order = DataOrder(
-            len(self.train_rows), settings.batch_size, self.config.seed, rank=ranks.rank, world_size=ranks.size
+            len(self.train_rows),
+            settings.batch_size,
+            self.config.seed,
+            rank=ranks.rank,
+            world_size=ranks.size,
+            should_shuffle=self.config.data.should_shuffle,
         )
 
         def save(step: int, state: dict[str, Any]) -> None:

@@ -9,9 +9,10 @@ from posttrain.errors import InputError
 class DataOrder:
     """An endless iterator over batches of row numbers.
 
-    The permutation of an epoch depends on (seed, epoch) alone, so the state is two numbers: the epoch, and the rows of
-    it already given out. The last batch of an epoch holds what is left, unless `should_drop_last`. The state moves on
-    to the next epoch with the last batch, so that one saved at the end of an epoch begins the following one.
+    With `should_shuffle` the permutation of an epoch depends on (seed, epoch) alone, otherwise rows come as they stand:
+    so the state is two numbers, the epoch and the rows of it already given out. The last batch of an epoch holds what
+    is left, unless `should_drop_last`. The state moves on to the next epoch with the last batch, so that one saved at
+    the end of an epoch begins the following one.
 
     Raises InputError for settings that would give no batch.
     """
@@ -24,6 +25,7 @@ class DataOrder:
         should_drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        should_shuffle: bool = True,
     ) -> None:
         if num_rows < 1 or batch_size < 1:
             raise InputError(f"batches of {batch_size} out of {num_rows} rows: both must be 1 or more")
@@ -36,6 +38,7 @@ class DataOrder:
         assert 0 <= rank < world_size
         self.num_rows, self.batch_size, self.seed = num_rows, batch_size, seed
         self.should_drop_last, self.rank, self.world_size = should_drop_last, rank, world_size
+        self.should_shuffle = should_shuffle
         self.epoch = self.position = 0
         self._permutation = self._permute()
 
@@ -69,7 +72,9 @@ class DataOrder:
         last batch of an epoch is empty where that batch has fewer rows than there are ranks. The state is the same on
         every rank.
         """
-        order = DataOrder(self.num_rows, self.batch_size, self.seed, self.should_drop_last, rank, world_size)
+        order = DataOrder(
+            self.num_rows, self.batch_size, self.seed, self.should_drop_last, rank, world_size, self.should_shuffle
+        )
         order.load_state_dict(self.state_dict())
         return order
 
@@ -88,6 +93,8 @@ class DataOrder:
         self._permutation = self._permute()
 
     def _permute(self) -> list[int]:
+        if not self.should_shuffle:
+            return list(range(self.num_rows))
         # Sorting by random() and not shuffle(): Python promises the same random() in every version, but no more.
         generator = random.Random(f"{self.seed}/{self.epoch}")
         keys = [generator.random() for _ in range(self.num_rows)]

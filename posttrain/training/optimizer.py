@@ -1,4 +1,4 @@
-"""AdamW with parameter groups, and the learning rate as a function of the step: no scheduler state to lose."""
+"""AdamW or Muon with parameter groups, and the learning rate as a function of the step: no scheduler state to lose."""
 
 import math
 from collections.abc import Iterator
@@ -7,22 +7,38 @@ import torch
 from torch import nn
 
 from posttrain.config import TrainingSettings
+from posttrain.training.muon import Muon
 
 
 def build_optimizer(module: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """One group for each (learning rate, weight decay); `peak` holds the rate that the schedule scales.
+    """One group for each (learning rate, weight decay, is_matrix); `peak` holds the rate that the schedule scales.
 
-    Parameters outside `policy` in an actor-critic are the value model's, with a learning rate of their own.
+    Parameters outside `policy` in an actor-critic are the value model's, with a learning rate of their own. With
+    `matrix_learning_rate`, Muon steps the hidden matrices.
     """
-    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    matrices = _hidden_matrices(module) if settings.matrix_learning_rate is not None else set()
+    groups: dict[tuple[float, float, bool], list[nn.Parameter]] = {}
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
-            groups.setdefault((_peak(module, name, settings), _decay(parameter, settings)), []).append(parameter)
-    return torch.optim.AdamW(
-        [{"params": p, "lr": peak, "peak": peak, "weight_decay": decay} for (peak, decay), p in groups.items()],
+            is_matrix = parameter in matrices
+            peak = settings.matrix_learning_rate if is_matrix else None
+            key = (_peak(module, name, settings) if peak is None else peak, _decay(parameter, settings), is_matrix)
+            groups.setdefault(key, []).append(parameter)
+    return (Muon if matrices else torch.optim.AdamW)(
+        [
+            {"params": parameters, "lr": peak, "peak": peak, "weight_decay": decay, "is_matrix": is_matrix}
+            for (peak, decay, is_matrix), parameters in groups.items()
+        ],
         betas=settings.betas,
         fused=True,
     )
+
+
+def _hidden_matrices(module: nn.Module) -> set[nn.Parameter]:
+    """Weights between hidden states. Not embeddings, relative positions among them, and not heads, tied or not."""
+    embeddings = {p for part in module.modules() if isinstance(part, nn.Embedding) for p in part.parameters()}
+    heads = {p for name, p in module.named_parameters() if "head." in name and "layers" not in name}
+    return {p for p in module.parameters() if p.ndim == 2 and min(p.shape) > 1} - embeddings - heads
 
 
 def _peak(module: nn.Module, name: str, settings: TrainingSettings) -> float:

@@ -47,6 +47,13 @@ def test_epochs_and_seeds_are_shuffled_apart():
     assert first != other
 
 
+def test_unshuffled_rows_come_as_they_stand_in_each_epoch():
+    order = DataOrder(5, 2, seed=0, should_shuffle=False)
+    batches = [next(order) for _ in range(4)]
+    assert batches == [[0, 1], [2, 3], [4], [0, 1]]
+    assert next(order.for_rank(0, 1)) == next(order) == [2, 3]
+
+
 def test_the_order_is_the_same_in_every_version():
     """Recorded once: a saved run must find its order again after an update of Python."""
     recorded = [[6, 4, 8, 0], [7, 9, 3, 2], [5, 1], [6, 1, 0, 7], [9, 8, 5, 4], [2, 3]]
