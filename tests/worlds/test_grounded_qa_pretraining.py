@@ -8,10 +8,11 @@ import pytest
 from posttrain.data.records import Demonstration
 from posttrain.worlds.grounded_qa import Config as SourceConfig
 from posttrain.worlds.grounded_qa import load
-from posttrain.worlds.grounded_qa.grammar import ATTRIBUTES, QUESTIONS, Claim, parse
+from posttrain.worlds.grounded_qa.grammar import ATTRIBUTES, QUESTIONS, VALUES, Claim, parse
+from posttrain.worlds.grounded_qa.names import TITLES
 from posttrain.worlds.grounded_qa.pretraining import Config
 
-NONE = {"ask_share": 0.0, "restore_share": 0.0, "copy_share": 0.0}
+NONE = {"repeat_share": 0.0, "ask_share": 0.0, "restore_share": 0.0, "copy_share": 0.0}
 
 
 def texts(num: int = 300, **settings: float) -> list[Demonstration]:
@@ -49,8 +50,24 @@ def test_no_text_is_about_the_task() -> None:
         assert not text.prompt.references
 
 
+def test_a_repetition_has_the_same_names_once_each() -> None:
+    numbers = set()
+    for text in texts(repeat_share=1.0, max_names=5):
+        names = text.response.split()
+        assert text.prompt.text == "repeat: " + text.response
+        assert len(set(names)) == len(names)
+        assert set(names) <= {*TITLES, *(value for values in VALUES.values() for value in values)}
+        numbers.add(len(names))
+    assert numbers == {1, 2, 3, 4, 5}
+
+
+def test_the_stream_can_begin_with_repetitions() -> None:
+    drawn = texts(num=40, **NONE | {"num_first_repetitions": 7})
+    assert [text.prompt.text.startswith("repeat:") for text in drawn] == [True] * 7 + [False] * 33
+
+
 def test_a_text_says_only_what_its_context_says_and_says_it_once() -> None:
-    for text in texts():
+    for text in texts(repeat_share=0.0):
         told = claims(text.response)
         context = {claim for _, body in pages(text) for claim in claims(body)}
         assert None not in context
@@ -117,15 +134,16 @@ def test_short_texts_have_one_or_two_pages() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, {"ask:": 0.3, "restore:": 0.2, "copy:": 0.25, "context:": 0.25}),
+        ({}, {"repeat:": 0.3, "ask:": 0.21, "restore:": 0.14, "copy:": 0.175, "context:": 0.175}),
         (
-            {"ask_share": 0.1, "restore_share": 0.4, "copy_share": 0.2},
+            {"repeat_share": 0.0, "ask_share": 0.1, "restore_share": 0.4, "copy_share": 0.2},
             {"ask:": 0.1, "restore:": 0.4, "copy:": 0.2, "context:": 0.3},
         ),
-        ({"ask_share": 1.0, "restore_share": 0.0, "copy_share": 0.0}, {"ask:": 1.0}),
-        ({"ask_share": 0.0, "restore_share": 1.0, "copy_share": 0.0}, {"restore:": 1.0}),
-        ({"ask_share": 0.0, "restore_share": 0.0, "copy_share": 1.0}, {"copy:": 1.0}),
+        ({"repeat_share": 0.0, "ask_share": 1.0, "restore_share": 0.0, "copy_share": 0.0}, {"ask:": 1.0}),
+        ({"repeat_share": 0.0, "ask_share": 0.0, "restore_share": 1.0, "copy_share": 0.0}, {"restore:": 1.0}),
+        ({"repeat_share": 0.0, "ask_share": 0.0, "restore_share": 0.0, "copy_share": 1.0}, {"copy:": 1.0}),
         (NONE, {"context:": 1.0}),
+        ({"repeat_share": 1.0}, {"repeat:": 1.0}),
     ],
 )
 def test_pretraining_shares(settings: dict[str, float], expected: dict[str, float]) -> None:

@@ -1,5 +1,6 @@
 """Ordinary text of the world: it teaches the words, the sentences and how to copy from a context, not the task.
 
+    repeat   repeat: 1994 Tuton Onyx ...                       the same names, in the same order
     copy     copy: context: ...                                the text of the pages, word for word
     recap    context: ...                                      any sentences of the pages
     restore  restore: Dalune blank 1994. ... context: ...      the same sentences without their gaps
@@ -16,26 +17,38 @@ from pydantic import Field
 from posttrain.data.records import Demonstration, Prompt
 from posttrain.settings import Settings
 from posttrain.worlds.grounded_qa.grammar import QUESTIONS, sentence
+from posttrain.worlds.grounded_qa.names import MAKERS, PLACES, PRIZES, TITLES, YEARS
 from posttrain.worlds.grounded_qa.passages import Scene, context
+
+NAMES = (*TITLES, *YEARS, *MAKERS, *PLACES, *PRIZES)
 
 
 class Config(Settings):
-    """The rest is recaps."""
+    """What is no repetition is about a scene: the other shares are of that, and its rest is recaps."""
 
+    repeat_share: float = Field(default=0.3, ge=0, le=1)
+    """Every word of a repetition has to be looked up, where a sentence has one such word in six."""
     ask_share: float = Field(default=0.3, ge=0, le=1)
     """How much of the text is single-fact questions, which give the question words their meaning."""
     restore_share: float = Field(default=0.2, ge=0, le=1)
     copy_share: float = Field(default=0.25, ge=0, le=1)
     """Nothing in a copy is a matter of chance, so that it teaches looking things up the soonest."""
+    num_first_repetitions: int = Field(default=0, ge=0)
+    """The stream begins with so many repetitions: in order (data.should_shuffle: false) they come first."""
+    max_names: int = Field(default=30, ge=1)
+    """Longest repetition."""
     max_recap_sentences: int = Field(default=10, ge=1)
     max_items: int = Field(default=4, ge=1)
     """Most questions or gapped sentences of one text."""
-    short_share: float = Field(default=0.6, ge=0, le=1)
+    short_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the texts about one or two pages only: copying is learnt on them first, and sooner."""
 
 
-def draw_text(rng: random.Random, scene: Scene, id: str, config: Config) -> Demonstration:
-    """One piece of text about the pages of a scene, whose own question is not used."""
+def draw_text(rng: random.Random, scene: Scene, id: str, index: int, config: Config) -> Demonstration:
+    """Text number `index` of the stream: names, or something about the pages of a scene, whose question is not used."""
+    if index < config.num_first_repetitions or rng.random() < config.repeat_share:
+        names = " ".join(rng.sample(NAMES, rng.randint(1, config.max_names)))
+        return Demonstration(Prompt(text=f"repeat: {names}", id=id), names)
     if rng.random() < config.short_share:
         scene = replace(scene, pages=scene.pages[: rng.randint(1, 2)])
     kind = rng.random()

@@ -36,7 +36,7 @@ def _record(config: Config, index: int) -> Record:
     rng = random.Random(id)
     scene = draw_scene(rng, config.split, config.distractor_share)
     if config.split == "pretraining":
-        return draw_text(rng, scene, id, config.pretraining)
+        return draw_text(rng, scene, id, index, config.pretraining)
     if config.split == "demonstrations":
         return Demonstration(scene.prompt(id), demonstrate(rng, scene, config.demonstrators).text)
     prompt = scene.prompt(id)
