@@ -51,8 +51,8 @@ def test_probabilities_follow_rao_kupper() -> None:
 
 
 def test_label_shares_match_the_closed_form(prompt: Prompt) -> None:
-    # Gold 0.5 against 0.25: s differ by 4 * 0.25 = 1.
-    config = CAREFUL.model_copy(update={"scale": 4.0, "tie_theta": 1.5})
+    # Gold 0.5 against 0: s differ by 2 * 0.5 = 1.
+    config = CAREFUL.model_copy(update={"scale": 2.0, "tie_theta": 1.5})
     expected = label_probabilities(1.0, 1.5)
     # 6000 draws: one standard deviation is at most 0.0065.
     assert shares(prompt, ANSWERS[1], ANSWERS[2], config) == pytest.approx(expected, abs=0.02)

@@ -76,7 +76,7 @@ def test_no_two_splits_share_homonyms_whatever_the_seed() -> None:
 
 def test_no_two_records_share_a_context() -> None:
     contexts = [
-        prompt_of(record).text.partition("context: ")[2]
+        prompt_of(record).text.partition("context: ")[2] or prompt_of(record).text  # a repetition has no context
         for split in SPLITS
         for seed in (0, 1)
         for record in load(Config(split=split, num=300, seed=seed))
@@ -186,7 +186,7 @@ def test_faults_are_made_as_often_as_set() -> None:
 
 def test_demonstrations_leave_room_for_preferences() -> None:
     golds = [gold(scene.prompt(""), text) for scene, text, _ in demonstrations(1000)]
-    assert 0.4 < mean(golds) < 0.5
+    assert 0.3 < mean(golds) < 0.4
     assert stdev(golds) > 0.3
 
 

@@ -1,4 +1,4 @@
-"""The true reward of answers worked out by hand: completeness - wrong / (2 sentences) - bad / (2 sub-sentences)."""
+"""The true reward of answers worked out by hand: completeness - wrong / sentences - bad / sub-sentences."""
 
 import json
 
@@ -49,61 +49,61 @@ INCOMPLETE = [
 
 WRONG_VALUE = [
     # Asked, so relevant; it completes nothing.
-    (WRONG, -0.5),
+    (WRONG, -1),
     # The value of the page about another title.
-    ("Dalune came out in 1971.", -0.5),
-    (f"{ALBUM} {WRONG}", 0.5 - 0.5 * 1 / 2),
-    (f"{ALBUM} {FILM} {WRONG}", 1 - 0.5 * 1 / 3),
+    ("Dalune came out in 1971.", -1),
+    (f"{ALBUM} {WRONG}", 0.5 - 1 / 2),
+    (f"{ALBUM} {FILM} {WRONG}", 1 - 1 / 3),
     # The whole sentence is wrong, yet its first sub-sentence completes.
-    ("Dalune came out in 1994, and it came out in 1951.", 0.5 - 0.5),
-    (f"{WRONG} {WRONG}", -0.5 - 0.5 * 1 / 2),
+    ("Dalune came out in 1994, and it came out in 1951.", 0.5 - 1),
+    (f"{WRONG} {WRONG}", -1 - 1 / 2),
 ]
 
 REPEATED = [
-    (f"{ALBUM} {ALBUM}", 0.5 - 0.5 * 1 / 2),
-    ("Dalune came out in 1994, and it came out in 1994.", 0.5 - 0.5 * 1 / 2),
-    (f"{ALBUM} {FILM} {ALBUM}", 1 - 0.5 * 1 / 3),
-    (f"{ALBUM} {FILM} {ALBUM} {FILM}", 1 - 0.5 * 2 / 4),
+    (f"{ALBUM} {ALBUM}", 0.5 - 1 / 2),
+    ("Dalune came out in 1994, and it came out in 1994.", 0.5 - 1 / 2),
+    (f"{ALBUM} {FILM} {ALBUM}", 1 - 1 / 3),
+    (f"{ALBUM} {FILM} {ALBUM} {FILM}", 1 - 2 / 4),
 ]
 
 NOT_ASKED = [
-    ("Dalune won the Amber prize.", -0.5),
+    ("Dalune won the Amber prize.", -1),
     # One of two sub-sentences is bad, and then one of three.
-    ("Dalune came out in 1994, and it was made by Tuton.", 0.5 - 0.5 * 1 / 2),
-    (f"{ALBUM} {FILM} Dalune was made by Tuton.", 1 - 0.5 * 1 / 3),
+    ("Dalune came out in 1994, and it was made by Tuton.", 0.5 - 1 / 2),
+    (f"{ALBUM} {FILM} Dalune was made by Tuton.", 1 - 1 / 3),
     # A page says it of one homonym, another page of the other: all true, two of three not asked.
-    ("Dalune was made by Tuton, and it won the Amber prize, and it came out in 1994.", 0.5 - 0.5 * 2 / 3),
+    ("Dalune was made by Tuton, and it won the Amber prize, and it came out in 1994.", 0.5 - 2 / 3),
     # The asked attribute of the title that was not asked about.
-    ("Zonox came out in 1971.", -0.5),
-    (f"{ALBUM} {FILM} Zonox came out in 1971.", 1 - 0.5 * 1 / 3),
-    ("Zonox came out in 1971, and Dalune came out in 1994, and it came out in 1950.", 1 - 0.5 * 1 / 3),
+    ("Zonox came out in 1971.", -1),
+    (f"{ALBUM} {FILM} Zonox came out in 1971.", 1 - 1 / 3),
+    ("Zonox came out in 1971, and Dalune came out in 1994, and it came out in 1950.", 1 - 1 / 3),
 ]
 
 NOT_ASKED_AND_NOT_TRUE = [
-    ("Dalune came out in 1994, and it was made by Badle.", 0.5 - 0.5 - 0.5 * 1 / 2),
+    ("Dalune came out in 1994, and it was made by Badle.", 0.5 - 1 - 1 / 2),
     # No page names Vorith, none says where Dalune was shown, and Zonox did not come out when Dalune did.
-    ("Vorith came out in 1994.", -1.0),
-    ("Dalune was first shown in Dovale.", -1.0),
-    ("Zonox came out in 1994.", -1.0),
+    ("Vorith came out in 1994.", -2),
+    ("Dalune was first shown in Dovale.", -2),
+    ("Zonox came out in 1994.", -2),
     # `it` is Zonox, the title named last.
-    ("Dalune came out in 1994, and Zonox came out in 1971, and it came out in 1950.", 0.5 - 0.5 - 0.5 * 2 / 3),
+    ("Dalune came out in 1994, and Zonox came out in 1971, and it came out in 1950.", 0.5 - 1 - 2 / 3),
 ]
 
 NONSENSE = [
-    ("Dalune Dalune the the", -0.5),
-    (".", -0.5),
-    ("It came out in 1994.", -0.5),
-    ("and it came out in 1994.", -0.5),
-    ("dalune came out in 1994.", -0.5),
-    ("Dalun came out in 1994.", -0.5),
-    ("Dalune (album) came out in 1994.", -0.5),
-    ("The album Dalune came out in 1994.", -0.5),
-    ("Dalune came out in Tuton.", -0.5),
-    ("Dalune came out in.", -0.5),
-    ("Dalune came out in 1994 1950.", -0.5),
-    ("Dalune won the Amber.", -0.5),
+    ("Dalune Dalune the the", -1),
+    (".", -1),
+    ("It came out in 1994.", -1),
+    ("and it came out in 1994.", -1),
+    ("dalune came out in 1994.", -1),
+    ("Dalun came out in 1994.", -1),
+    ("Dalune (album) came out in 1994.", -1),
+    ("The album Dalune came out in 1994.", -1),
+    ("Dalune came out in Tuton.", -1),
+    ("Dalune came out in.", -1),
+    ("Dalune came out in 1994 1950.", -1),
+    ("Dalune won the Amber.", -1),
     # Cut at the length limit: the half sentence does not parse.
-    (f"{ALBUM} Dalune came", 0.5 - 0.5 * 1 / 2),
+    (f"{ALBUM} Dalune came", 0.5 - 1 / 2),
 ]
 
 
@@ -132,7 +132,7 @@ def test_spans_carry_offsets_and_errors(prompt: Prompt) -> None:
     assert truth.factuality[0].explanation == "The passages say 1994 or 1950, not 1951."
     assert truth.missing == (Fact("album", "Dalune", "year", "1994"),)
     assert truth.completeness == 0.5
-    assert truth.reward == pytest.approx(0.5 - 0.5 * 1 / 3 - 0.5 * 2 / 4, abs=1e-12)
+    assert truth.reward == pytest.approx(0.5 - 1 / 3 - 2 / 4, abs=1e-12)
 
 
 @pytest.mark.parametrize(

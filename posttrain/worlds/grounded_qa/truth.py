@@ -1,9 +1,9 @@
 """The true reward of an answer, known because the world is ours.
 
-    reward = completeness - 0.5 * share of wrong sentences - 0.5 * share of bad sub-sentences
+    reward = completeness - share of wrong sentences - share of bad sub-sentences
 
 The three parts and their units (sequence, sentence, sub-sentence) are those of Wu et al. 2023, "Fine-Grained Human
-Feedback Gives Better Rewards for Language Model Training". An empty answer has reward 0, nonsense -0.5.
+Feedback Gives Better Rewards for Language Model Training". An empty answer has reward 0, nonsense -1.
 """
 
 from dataclasses import dataclass
@@ -12,9 +12,6 @@ from typing import Literal
 from posttrain.data.records import Prompt
 from posttrain.errors import InputError
 from posttrain.worlds.grounded_qa.grammar import Attribute, Claim, Fact, Sentence, SubSentence, parse
-
-WRONG_WEIGHT = 0.5
-BAD_WEIGHT = 0.5
 
 ErrorType = Literal["Wrong-Grounding", "Unverifiable", "Irrelevant", "Redundant", "Incoherent"]
 """QA-Feedback's error types: the first two are of factuality, the others of relevance."""
@@ -46,8 +43,8 @@ class Truth:
 
     @property
     def reward(self) -> float:
-        """In [-1, 1]."""
-        return self.completeness - WRONG_WEIGHT * _bad_share(self.factuality) - BAD_WEIGHT * _bad_share(self.relevance)
+        """In [-2, 1]."""
+        return self.completeness - _bad_share(self.factuality) - _bad_share(self.relevance)
 
 
 def gold(prompt: Prompt, answer: str) -> float:
