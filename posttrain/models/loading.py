@@ -48,8 +48,8 @@ class Pretrained:
         return bool(self.model.config.is_encoder_decoder)
 
 
-def locate(path: str) -> str:
-    """A folder, a hub name, or `builtin/NAME` for a model that ships with this package."""
+def locate(path: str, needed: str = "config.json") -> str:
+    """A folder with the file `needed`, a hub name, or `builtin/NAME` for a model that ships with this package."""
     if path.startswith("builtin/"):
         folder = BUILTIN / path.removeprefix("builtin/")
         if not folder.is_dir():
@@ -59,17 +59,18 @@ def locate(path: str) -> str:
     looks_like_folder = path.startswith((".", "/", "~")) or path.count("/") > 1
     folder = Path(path).expanduser()
     if folder.is_dir():
-        if not (folder / "config.json").exists():
-            raise InputError(f"{folder}/config.json: missing, so {folder} is not a model folder")
+        if not (folder / needed).exists():
+            kind = "model" if needed == "config.json" else "tokenizer"
+            raise InputError(f"{folder}/{needed}: missing, so {folder} is not a {kind} folder")
         return str(folder)
     if looks_like_folder or folder.exists():
         raise InputError(f"model {path}: no such folder")
     return path
 
 
-def _from_pretrained(loader: Any, path: str, **options: Any) -> Any:
+def _from_pretrained(loader: Any, path: str, needed: str = "config.json", **options: Any) -> Any:
     try:
-        return loader.from_pretrained(locate(path), trust_remote_code=False, **options)
+        return loader.from_pretrained(locate(path, needed), trust_remote_code=False, **options)
     except (OSError, ValueError, KeyError, SafetensorError, StrictDataclassError) as error:
         if isinstance(error, InputError):
             raise
@@ -106,7 +107,7 @@ def with_dropout(config: PreTrainedConfig, dropout: float | None) -> PreTrainedC
 
 
 def load_tokenizer(path: str) -> PreTrainedTokenizerBase:
-    tokenizer = _from_pretrained(AutoTokenizer, path)
+    tokenizer = _from_pretrained(AutoTokenizer, path, needed="tokenizer_config.json")
     if tokenizer.eos_token_id is None:
         raise InputError(
             f"tokenizer of {path} has no eos token, so no response can end; set eos_token in tokenizer_config.json"

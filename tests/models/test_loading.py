@@ -197,6 +197,15 @@ def test_code_in_a_model_folder_is_never_run(own_folder, tmp_path, model_type):
     assert not marker.exists()
 
 
+def test_a_tokenizer_needs_no_model_beside_it(own_folder, tmp_path):
+    whole = load_tokenizer(str(own_folder))
+    whole.save_pretrained(tmp_path / "alone")
+    assert load_tokenizer(str(tmp_path / "alone")).get_vocab() == whole.get_vocab()
+    (tmp_path / "alone" / "tokenizer_config.json").unlink()
+    with pytest.raises(InputError, match="not a tokenizer folder"):
+        load_tokenizer(str(tmp_path / "alone"))
+
+
 def test_a_tokenizer_without_an_end_is_refused(own_folder):
     path = own_folder / "tokenizer_config.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "eos_token"}))

@@ -12,7 +12,7 @@ from posttrain.worlds.grounded_qa.grammar import ATTRIBUTES, QUESTIONS, VALUES, 
 from posttrain.worlds.grounded_qa.names import TITLES
 from posttrain.worlds.grounded_qa.pretraining import Config
 
-NONE = {"repeat_share": 0.0, "ask_share": 0.0, "restore_share": 0.0, "copy_share": 0.0}
+NONE = {"repeat_share": 0.0, "check_share": 0.0, "ask_share": 0.0, "restore_share": 0.0, "copy_share": 0.0}
 
 
 def texts(num: int = 300, **settings: float) -> list[Demonstration]:
@@ -61,13 +61,33 @@ def test_a_repetition_has_the_same_names_once_each() -> None:
     assert numbers == {1, 2, 3, 4, 5}
 
 
+def test_verdicts_are_right() -> None:
+    numbers: Counter[str] = Counter()
+    for text in texts(**NONE | {"check_share": 1.0, "max_checks": 4}):
+        assert text.prompt.text.startswith("check: context: ")
+        known = {claim for _, body in pages(text) for claim in claims(body)}
+        *parts, rest = text.response.split(".")
+        assert rest == ""
+        assert 1 <= len(parts) // 2 <= 4
+        told: set[Claim | None] = set()
+        for whole, verdict in zip(parts[::2], parts[1::2], strict=True):
+            (claim,) = claims(whole)
+            assert claim is not None
+            expected = "again" if claim in told else "right" if claim in known else "wrong"
+            assert verdict.strip() == expected
+            told.add(claim)
+            numbers[expected] += 1
+    assert min(numbers.values()) > 0.1 * sum(numbers.values())
+    assert len(numbers) == 3
+
+
 def test_the_stream_can_begin_with_repetitions() -> None:
     drawn = texts(num=40, **NONE | {"num_first_repetitions": 7})
     assert [text.prompt.text.startswith("repeat:") for text in drawn] == [True] * 7 + [False] * 33
 
 
 def test_a_text_says_only_what_its_context_says_and_says_it_once() -> None:
-    for text in texts(repeat_share=0.0):
+    for text in texts(repeat_share=0.0, check_share=0.0):
         told = claims(text.response)
         context = {claim for _, body in pages(text) for claim in claims(body)}
         assert None not in context
@@ -134,16 +154,18 @@ def test_short_texts_have_one_or_two_pages() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({}, {"repeat:": 0.3, "ask:": 0.21, "restore:": 0.14, "copy:": 0.175, "context:": 0.175}),
+        # 0.15, then 0.2 of what is left, then the shares of texts about a scene.
+        ({}, {"repeat:": 0.15, "check:": 0.17, "ask:": 0.204, "restore:": 0.136, "copy:": 0.17, "context:": 0.17}),
         (
-            {"repeat_share": 0.0, "ask_share": 0.1, "restore_share": 0.4, "copy_share": 0.2},
+            {"repeat_share": 0.0, "check_share": 0.0, "ask_share": 0.1, "restore_share": 0.4, "copy_share": 0.2},
             {"ask:": 0.1, "restore:": 0.4, "copy:": 0.2, "context:": 0.3},
         ),
-        ({"repeat_share": 0.0, "ask_share": 1.0, "restore_share": 0.0, "copy_share": 0.0}, {"ask:": 1.0}),
-        ({"repeat_share": 0.0, "ask_share": 0.0, "restore_share": 1.0, "copy_share": 0.0}, {"restore:": 1.0}),
-        ({"repeat_share": 0.0, "ask_share": 0.0, "restore_share": 0.0, "copy_share": 1.0}, {"copy:": 1.0}),
+        (NONE | {"ask_share": 1.0}, {"ask:": 1.0}),
+        (NONE | {"restore_share": 1.0}, {"restore:": 1.0}),
+        (NONE | {"copy_share": 1.0}, {"copy:": 1.0}),
         (NONE, {"context:": 1.0}),
         ({"repeat_share": 1.0}, {"repeat:": 1.0}),
+        (NONE | {"check_share": 1.0}, {"check:": 1.0}),
     ],
 )
 def test_pretraining_shares(settings: dict[str, float], expected: dict[str, float]) -> None:
