@@ -20,7 +20,7 @@ def beam_search(
     """
     ids, mask = _on_the_right(prompts)
     # generate's own cache has as many layers as the encoder, which a decoder with more layers overruns
-    own_cache = {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
+    own_cache = {"cache": EncoderDecoderCache(DynamicCache(), DynamicCache())}
     written = model.generate(  # pyright: ignore[reportCallIssue]
         input_ids=ids,
         attention_mask=mask,

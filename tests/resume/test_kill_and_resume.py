@@ -64,7 +64,7 @@ def _config(material: Path, algorithm: str) -> dict:
 
 
 def _command(*arguments: str | Path) -> subprocess.Popen:
-    command = [sys.executable, "-m", "posttrain.cli", *map(str, arguments)]
+    command = [sys.executable, "-W", "error::FutureWarning", "-m", "posttrain.cli", *map(str, arguments)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
