@@ -27,7 +27,7 @@ from posttrain.training.metrics import GENERATIONS, Metrics, check_trackers, ope
 from posttrain.training.metrics import Config as TrackerConfig
 from posttrain.training.optimizer import build_optimizer
 from posttrain.training.progress import Progress
-from posttrain.training.run_folder import RunFolder, peak_rss_mb, read_config, read_status
+from posttrain.training.run_folder import RunFolder, changed_settings, peak_rss_mb, read_config, read_status
 from posttrain.training.signals import stop_on_signals
 from posttrain.training.trainer import Trainer, steps_of
 
@@ -208,10 +208,13 @@ def train(config: RunConfig, path: Path) -> Path:
 
 
 def resume(path: Path, allow_inexact: bool = False) -> Path:
-    """Continue the run in `path` from its newest undamaged checkpoint, to the same bits as if it had never stopped."""
+    """Continue the run in `path` from its newest undamaged checkpoint, to the same bits as if it had never stopped.
+
+    `allow_inexact` goes on under other versions and with changed settings; a finished run is then taken up again.
+    """
     config = parse(read_config(path), str(path / "config.yaml")).model_copy(update={"out": str(path)})
     status = read_status(path)
-    if status is not None and status["state"] == "done":
+    if status is not None and status["state"] == "done" and not changed_settings(path):
         log.info("%s: already done, at step %d", path, status["step"])
         return path
     set_threads(config.num_threads)
@@ -230,7 +233,7 @@ def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None
         trainer = run.trainer(folder, metrics, progress)
         metrics.truncate_to(found[1]["metadata"]["metrics_offset"] if found else 0)
         if found:
-            trainer.load_state_dict(found[1])
+            _restore(trainer, found[1], folder.path)
             log.info("resuming after step %d", trainer.step)
         folder.record("running", trainer.step)
         progress.start(trainer.step, trainer.num_steps)
@@ -245,3 +248,16 @@ def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None
     early = f", early: {trainer.stop_reason}" if trainer.stop_reason else ""
     log.info("%s: done after %d steps%s; peak memory %.0f MB", folder.path, trainer.step, early, peak_rss_mb())
     return folder.path
+
+
+def _restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
+    try:
+        trainer.load_state_dict(state)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, KeyError) as fault:  # what torch raises for tensors of other names or shapes
+        reason = " ".join(str(fault).split())[:300]
+        raise InputError(
+            f"{path}: the checkpoint does not fit the model and optimiser of config.yaml ({reason}); put the settings "
+            "and the model folder back as they were when the run began"
+        ) from fault
