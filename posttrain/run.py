@@ -244,7 +244,7 @@ def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None
             folder.record("stopped", trainer.step)
             raise
         run.finish(folder)
-        folder.record("done", trainer.step)
+        folder.record("done", trainer.step, trainer.stop_reason)
     early = f", early: {trainer.stop_reason}" if trainer.stop_reason else ""
     log.info("%s: done after %d steps%s; peak memory %.0f MB", folder.path, trainer.step, early, peak_rss_mb())
     return folder.path

@@ -3,7 +3,7 @@
 config.yaml           the resolved settings; written last, so that a folder with it is a run
 config_at_start.yaml  its copy, which shows on a resume whether the settings are still the same
 versions.json         software, machine and threads; what the bits of the result depend on is compared on a resume
-status.json           running, done or stopped; the last step; peak memory
+status.json           running, done or stopped; the last step; why it ended early; peak memory
 notes.jsonl           resumes under other versions or settings, which the user allowed
 checkpoints/  generations/  model/  metrics.jsonl  timings.jsonl  (written by others)
 .lock           held by the process that writes, whose number is in it
@@ -122,9 +122,10 @@ class RunFolder:
         """Eight hexadecimal digits, the same at each resume; trackers know the run by it."""
         return json.loads((self.path / "versions.json").read_text(encoding="utf-8"))["run_id"]
 
-    def record(self, state: Literal["running", "done", "stopped"], step: int) -> None:
-        """Write status.json: how far the run is, and the most memory that this process has used."""
+    def record(self, state: Literal["running", "done", "stopped"], step: int, stop_reason: str | None = None) -> None:
+        """Write status.json: how far the run is, why it ended early, and the most memory that this process has used."""
         status = {"state": state, "step": step, "peak_rss_mb": peak_rss_mb(), "pid": os.getpid()}
+        status |= {"stop_reason": stop_reason} if stop_reason is not None else {}
         with durable_files.faults_named(self.path, "make room, then resume"):
             _write_json(self.path / "status.json", status)
 
