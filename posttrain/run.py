@@ -12,7 +12,7 @@ import torch
 
 from posttrain import plugins, randomness
 from posttrain.assembly.parts import RunParts
-from posttrain.assembly.records import collator, load_records, measures_of, texts_of, tokenized
+from posttrain.assembly.records import check_pairs, collator, load_records, measures_of, texts_of, tokenized
 from posttrain.config import RunConfig, parse, resolved
 from posttrain.data.loading import DataOrder
 from posttrain.errors import InputError
@@ -60,6 +60,8 @@ class Run:
         evaluation_records = (
             load_records(config.data.evaluation, "data.evaluation", self.consumes) if config.data.evaluation else []
         )[: config.evaluation.num_examples]
+        check_pairs(train_records, config.algorithm.settings, "data.train")
+        check_pairs(evaluation_records, config.algorithm.settings, "data.evaluation")
         self.parts = RunParts(config, self.consumes, ranks, texts_of(train_records), tokenizer)
         self.train_rows = tokenized(train_records, self.parts.start, config.data, "data.train")
         self.evaluation_rows = tokenized(evaluation_records, self.parts.start, config.data, "data.evaluation")

@@ -35,16 +35,25 @@ def train_on_batch(
     shuffle: torch.Generator,
     ranks: Ranks,
 ) -> dict[str, float]:
-    """Train on one batch; the mean of each metric over its optimiser steps. Raises NumericStop before a bad step."""
-    totals: dict[str, float] = {}
-    num_steps = 0
+    """Train on one batch; the mean of each metric over the optimiser steps that have it.
+
+    A minibatch that holds nothing to train on, such as only ties that are dropped, is passed over and counted.
+    Raises NumericStop before a bad step.
+    """
+    values: dict[str, list[float]] = {}
+    num_updates = num_empty = 0
     for minibatch in _minibatches(batch, passes, shuffle):
         metrics = optimizer_step(algorithm, minibatch, optimizer, passes, ranks)
-        totals = {name: totals.get(name, 0.0) + value for name, value in metrics.items()}
-        num_steps += 1
+        if metrics is None:
+            num_empty += 1
+            continue
+        num_updates += 1
+        for name, value in metrics.items():
+            values.setdefault(name, []).append(value)
         if isinstance(algorithm, OnlineAlgorithm) and algorithm.should_leave_batch(metrics):
             break
-    return {name: value / num_steps for name, value in totals.items()} | {"num_updates": float(num_steps)}
+    means = {name: sum(some) / len(some) for name, some in values.items()}
+    return means | {"num_updates": float(num_updates), "empty_minibatches": float(num_empty)}
 
 
 def _minibatches(batch: Any, passes: Passes, shuffle: torch.Generator) -> Iterator[Any]:
@@ -69,13 +78,17 @@ def _microbatches(minibatch: Any, size: int) -> list[Any]:
 
 def optimizer_step(
     algorithm: Algorithm, minibatch: Any, optimizer: torch.optim.Optimizer, passes: Passes, ranks: Ranks
-) -> dict[str, float]:
+) -> dict[str, float] | None:
+    """One step on the mean loss of the minibatch, and its metrics; None, and no step, where its count is 0."""
     reports = []
     for microbatch in _microbatches(minibatch, passes.microbatch_size or len(minibatch)):
         report = algorithm.loss(microbatch)
         report.loss_sum.backward()
         reports.append(report)
     metrics, count = _means(reports, ranks)
+    if count == 0:
+        optimizer.zero_grad()
+        return None
     parameters = [p for p in trained_parameters(optimizer) if p.grad is not None]
     for parameter in parameters:
         assert parameter.grad is not None
@@ -92,7 +105,7 @@ def optimizer_step(
 
 
 def _means(reports: list[LossReport], ranks: Ranks) -> tuple[dict[str, float], float]:
-    """Every metric as sum / count over microbatches and ranks, and the count of the loss."""
+    """Each metric that counts anything as sum / count over microbatches and ranks, and the count of the loss."""
     sums: dict[str, Tensor] = {"loss": torch.stack([r.loss_sum.detach() for r in reports]).sum()}
     counts: dict[str, Tensor] = {"loss": torch.stack([r.count.float() for r in reports]).sum()}
     for name in reports[0].metric_sums:
@@ -101,6 +114,5 @@ def _means(reports: list[LossReport], ranks: Ranks) -> tuple[dict[str, float], f
     names = list(sums)
     both = ranks.sum(torch.stack([*(sums[n].double() for n in names), *(counts[n].double() for n in names)])).tolist()
     totals, numbers = both[: len(names)], both[len(names) :]
-    if numbers[0] == 0:
-        raise NumericStop("a minibatch holds nothing to train on: every token or pair of it is masked out")
-    return {n: t / max(c, 1e-12) for n, t, c in zip(names, totals, numbers, strict=True)}, numbers[0]
+    means = {n: t / c for n, t, c in zip(names, totals, numbers, strict=True) if c > 0}
+    return means, numbers[0]
