@@ -137,6 +137,7 @@ class RewardStream:
     name: str
     values: Float[Tensor, "B R"]
     mask: Bool[Tensor, "B R"]  # where a judgement was made: judged 0 differs from not judged
+    num_truncated: int = 0  # responses of which the judge read a part only
 
     def totals(self) -> Float[Tensor, "B"]:
         return self.values.masked_fill(~self.mask, 0.0).sum(-1)

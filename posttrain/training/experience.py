@@ -48,6 +48,8 @@ class Act:
         metrics["reward"] = torch.stack([weight * stream.totals().mean() for weight, stream in weighted]).sum()
         for _, stream in weighted:
             metrics[f"reward/{stream.name}"] = stream.totals().mean()
+            share = stream.num_truncated / len(rollout)
+            metrics[f"reward_truncated_share/{stream.name}"] = torch.tensor(share, device=stream.values.device)
         metrics["length"] = rollout.sequences.lengths.float().mean()
         metrics["cut_share"] = rollout.is_cut.float().mean()
         values = self.ranks.sum(torch.stack([value.double() for value in metrics.values()])) / self.ranks.size
