@@ -15,7 +15,7 @@ from posttrain.assembly.parts import RunParts
 from posttrain.assembly.records import check_pairs, collator, load_records, measures_of, texts_of, tokenized
 from posttrain.config import RunConfig, parse, resolved
 from posttrain.data.loading import DataOrder
-from posttrain.errors import InputError
+from posttrain.errors import InputError, NumericStop
 from posttrain.evaluation.evaluate import Generated, generate_and_measure, loss_metrics
 from posttrain.models.export import export
 from posttrain.models.scorer import SequenceScorer, write_statistics
@@ -242,6 +242,10 @@ def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None
         stop = stack.enter_context(stop_on_signals())
         try:
             trainer.run(stop)
+        except NumericStop as fault:
+            folder.record("stopped", trainer.step)
+            file = folder.record_numeric_stop(trainer.step + 1, fault)
+            raise NumericStop(f"step {trainer.step + 1}: {fault}; its prompts are in {file}", fault.prompts) from fault
         except BaseException:
             folder.record("stopped", trainer.step)
             raise

@@ -4,6 +4,7 @@ Losses come as a sum and a count from each microbatch; they are divided here, on
 minibatch over all ranks. So results depend neither on the microbatch size nor on the number of ranks.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -95,10 +96,13 @@ def optimizer_step(
         parameter.grad *= ranks.size / count  # across ranks the backward took the mean of the sums
     grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, passes.max_grad_norm))
     metrics["grad_norm"] = grad_norm
-    wrong = [name for name in ("loss", "grad_norm") if not torch.isfinite(torch.tensor(metrics[name]))]
+    # Every metric: the loss of an infinite score is 0, as if the pair were decided, but its margin is infinite.
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
     if wrong:
         optimizer.zero_grad()
-        raise NumericStop(f"{' and '.join(wrong)} is not finite ({metrics}); the step was not taken")
+        raise NumericStop(
+            f"{' and '.join(wrong)} is not finite ({metrics}); the step was not taken", minibatch.prompt_records
+        )
     optimizer.step()
     optimizer.zero_grad()
     return metrics

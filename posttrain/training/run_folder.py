@@ -4,6 +4,7 @@ config.yaml           the resolved settings; written last, so that a folder with
 config_at_start.yaml  its copy, which shows on a resume whether the settings are still the same
 versions.json         software, machine and threads; what the bits of the result depend on is compared on a resume
 status.json           running, done or stopped; the last step; why it ended early; peak memory
+numeric_stop.json     the step, message and prompts of a stop because of numbers that are not finite
 notes.jsonl           resumes under other versions or settings, which the user allowed
 checkpoints/  generations/  model/  metrics.jsonl  timings.jsonl  (written by others)
 .lock           held by the process that writes, whose number is in it
@@ -23,7 +24,7 @@ from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
 from posttrain import durable_files
-from posttrain.errors import InputError
+from posttrain.errors import InputError, NumericStop
 from posttrain.machine import describe_machine
 from posttrain.reading import strict_yaml
 from posttrain.training import checkpoint
@@ -82,6 +83,7 @@ class RunFolder:
         self.generations = path / "generations"
         self.model = path / "model"
         self.metrics = path / "metrics.jsonl"
+        self._numeric_stop = path / "numeric_stop.json"
 
     @classmethod
     def create(cls, path: Path, resolved_config: dict[str, Any], world_size: int = 1) -> Self:
@@ -114,8 +116,10 @@ class RunFolder:
             on_failure.callback(lock.release)
             _check_identity(path, describe_machine(world_size), warn, allow_inexact)
             checkpoint.remove_leftovers(path / "checkpoints")
+            run = cls(path, config, lock)
+            run._numeric_stop.unlink(missing_ok=True)  # that of an earlier attempt
             on_failure.pop_all()
-        return cls(path, config, lock)
+        return run
 
     @property
     def run_id(self) -> str:
@@ -128,6 +132,13 @@ class RunFolder:
         status |= {"stop_reason": stop_reason} if stop_reason is not None else {}
         with durable_files.faults_named(self.path, "make room, then resume"):
             _write_json(self.path / "status.json", status)
+
+    def record_numeric_stop(self, step: int, fault: NumericStop) -> Path:
+        """Write numeric_stop.json: the prompts of the rows whose numbers are not finite; the data may be to blame."""
+        prompts = [{"id": prompt.id, "prompt": prompt.text} for prompt in fault.prompts]
+        with durable_files.faults_named(self.path, "make room, then resume"):
+            _write_json(self._numeric_stop, {"step": step, "message": str(fault), "prompts": prompts})
+        return self._numeric_stop
 
     def close(self) -> None:
         self._lock.release()
