@@ -44,7 +44,7 @@ def test_greedy_is_what_transformers_generates(name, model_folder, write, tmp_pa
     assert "4 responses" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("name", [*ONE_PER_FAMILY, "bart"])
 def test_beam_is_what_transformers_generates(name, model_folder, write, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"{prompt}\n" for prompt in PROMPTS))
