@@ -6,6 +6,7 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from posttrain.batches import Prompts
+from posttrain.models.families import encoder_decoder
 
 
 @torch.no_grad()
@@ -20,6 +21,8 @@ def beam_search(
     """
     is_encoder_decoder = bool(model.config.is_encoder_decoder)
     ids, mask = (prompts.ids, prompts.mask.long()) if is_encoder_decoder else _on_the_right(prompts)
+    num_read = len(encoder_decoder.decoder_start(model.config)) if is_encoder_decoder else ids.shape[1]
+    num_forced = num_read - 1 if is_encoder_decoder else 0  # which generate counts among the new tokens
     # generate's own cache has as many layers as the encoder, which a decoder with more layers overruns
     own_cache = {"cache": EncoderDecoderCache(DynamicCache(), DynamicCache())}
     written = model.generate(  # pyright: ignore[reportCallIssue]
@@ -28,12 +31,11 @@ def beam_search(
         do_sample=False,
         num_beams=num_beams,
         num_return_sequences=num_returned,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_new_tokens + num_forced,
         eos_token_id=list(end_ids),
         pad_token_id=pad_id,
         **(own_cache if is_encoder_decoder else {}),
     )
-    num_read = 1 if is_encoder_decoder else ids.shape[1]  # the start token, or the prompt
     return [until_end(row, end_ids) for row in written[:, num_read:].tolist()]
 
 

@@ -44,12 +44,15 @@ class EncoderDecoderDecoding:
         return cls(model, encoded[prompt_index], mask[prompt_index], cache)
 
     def first_logits(self) -> Float[Tensor, "B V"]:
-        start = torch.full((len(self.mask),), self.model.config.decoder_start_token_id, device=self.mask.device)
-        return self.next_logits(start)
+        start = self.mask.new_tensor(encoder_decoder.decoder_start(self.model.config))
+        return self._read(start.expand(len(self.mask), -1))
 
     def next_logits(self, token: Int[Tensor, "B"]) -> Float[Tensor, "B V"]:
+        return self._read(token.unsqueeze(1))
+
+    def _read(self, ids: Int[Tensor, "B S"]) -> Float[Tensor, "B V"]:
         hidden = self.model.get_decoder()(
-            input_ids=token.unsqueeze(1),
+            input_ids=ids,
             encoder_hidden_states=self.encoded,
             encoder_attention_mask=self.mask,
             cache=self.cache,

@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig
 from posttrain.batches import Sequences
 from posttrain.data.collate import collate_prompts, collate_sequences
 from posttrain.errors import InputError
+from posttrain.models.families import encoder_decoder
 
 
 def max_positions(config: PreTrainedConfig) -> int | None:
@@ -19,7 +20,9 @@ def max_positions(config: PreTrainedConfig) -> int | None:
 
 def needed_positions(config: PreTrainedConfig, prompt: int, response: int) -> int:
     """For so many tokens of each. A decoder-only model reads both as one text; a decoder reads its start first."""
-    return max(prompt, 1 + response) if config.is_encoder_decoder else prompt + response
+    if config.is_encoder_decoder:
+        return max(prompt, len(encoder_decoder.decoder_start(config)) + response)
+    return prompt + response
 
 
 def check_positions(config: PreTrainedConfig, lengths: Sequence[tuple[int, int]], where: str, remedy: str) -> None:
@@ -43,17 +46,19 @@ def cut_to_positions(
     prompts, index = sequences.prompts, sequences.prompt_index.tolist()
     ids = [prompts.ids[i][prompts.mask[i]].tolist() for i in index]
     responses = [row[mask].tolist() for row, mask in zip(sequences.response_ids, sequences.response_mask, strict=True)]
-    cut = _encoder_decoder_row if config.is_encoder_decoder else _decoder_only_row
-    rows = [cut(prompt, response, limit, side) for prompt, response in zip(ids, responses, strict=True)]
+    both = zip(ids, responses, strict=True)
+    if config.is_encoder_decoder:
+        room = limit - len(encoder_decoder.decoder_start(config))
+        rows = [(_cut_prompt(prompt, limit, side), _cut(response, room, side)) for prompt, response in both]
+    else:
+        rows = [_decoder_only_row(prompt, response, limit, side) for prompt, response in both]
     kept = collate_prompts([prompt for prompt, _ in rows], [prompts.examples[i] for i in index])
     return collate_sequences(kept, range(len(rows)), [response for _, response in rows])
 
 
-def _encoder_decoder_row(prompt: list[int], response: list[int], limit: int, side: str) -> tuple[list[int], list[int]]:
+def _cut_prompt(ids: list[int], limit: int, side: str) -> list[int]:
     """An encoder reads the end token of a prompt that is cut, as it does that of any other."""
-    if len(prompt) > limit:
-        prompt = [*_cut(prompt[:-1], limit - 1, side), prompt[-1]]
-    return prompt, _cut(response, limit - 1, side)
+    return ids if len(ids) <= limit else [*_cut(ids[:-1], limit - 1, side), ids[-1]]
 
 
 def _decoder_only_row(prompt: list[int], response: list[int], limit: int, side: str) -> tuple[list[int], list[int]]:

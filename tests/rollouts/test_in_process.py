@@ -40,9 +40,11 @@ def test_greedy_is_what_transformers_generates(name, model_folder):
     ours = engine(model_folder(name), is_greedy=True)
     rollout = ours.generate(prompts(0, 1, 2, 3), step=0)
     model = ours.policy.hf_model
+    num_forced = name.count("forced")  # which generate counts among the new tokens
     for row, prompt in enumerate(PROMPTS):
-        output = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=12, pad_token_id=0)[0]
-        theirs = output[1:] if model.config.is_encoder_decoder else output[len(prompt) :]
+        ids = torch.tensor([prompt])
+        output = model.generate(ids, do_sample=False, max_new_tokens=12 + num_forced, pad_token_id=0)[0]
+        theirs = output[1 + num_forced :] if model.config.is_encoder_decoder else output[len(prompt) :]
         assert responses(rollout)[row] == theirs.tolist()
     assert len({tuple(response) for response in responses(rollout)}) > 1
 
