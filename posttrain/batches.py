@@ -40,6 +40,11 @@ class Batch:
         """Tokens of each row, prompt included: what a row costs. A batch that holds `sequences` has theirs."""
         return self.sequences.row_lengths()  # pyright: ignore[reportAttributeAccessIssue]
 
+    @property
+    def prompt_records(self) -> tuple[Prompt, ...]:
+        """The records of the prompts of these rows, each once."""
+        return self.sequences.prompts.examples  # pyright: ignore[reportAttributeAccessIssue]
+
     def to(self, device: torch.device | str) -> Self:
         moved = {
             f.name: value.to(device)
@@ -66,6 +71,10 @@ class Prompts(Batch):
     examples: tuple[Prompt, ...]  # the source records, for rewards and measures that need them
 
     @property
+    def prompt_records(self) -> tuple[Prompt, ...]:
+        return self.examples
+
+    @property
     def lengths(self) -> Int[Tensor, "U"]:
         return self.mask.sum(-1)
 
@@ -85,6 +94,10 @@ class Sequences(Batch):
 
     def __len__(self) -> int:
         return len(self.prompt_index)
+
+    @property
+    def prompt_records(self) -> tuple[Prompt, ...]:
+        return self.prompts.examples
 
     @property
     def lengths(self) -> Int[Tensor, "B"]:
@@ -137,6 +150,7 @@ class RewardStream:
     name: str
     values: Float[Tensor, "B R"]
     mask: Bool[Tensor, "B R"]  # where a judgement was made: judged 0 differs from not judged
+    num_truncated: int = 0  # responses of which the judge read a part only
 
     def totals(self) -> Float[Tensor, "B"]:
         return self.values.masked_fill(~self.mask, 0.0).sum(-1)

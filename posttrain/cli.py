@@ -107,7 +107,9 @@ def _describe_training(command: AddCommand) -> None:
     resume = command("resume", _resume, "Continue a run from its newest sound checkpoint, to the same bits.")
     resume.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
     resume.add_argument(
-        "--allow-inexact", action="store_true", help="go on under other versions or thread counts, not to the same bits"
+        "--allow-inexact",
+        action="store_true",
+        help="go on under other versions, thread counts or settings, not to the same bits",
     )
 
     report = command("report", _report, "Write report.html of a run: one self-contained file.")

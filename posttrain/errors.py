@@ -3,6 +3,9 @@
 Anything else that is raised is a bug of ours and keeps its traceback.
 """
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class InputError(ValueError):
     """Bad input, configuration or state. The message names the setting or `file:line`, and the remedy."""
@@ -17,6 +20,13 @@ class EnvironmentFault(RuntimeError):
 
 
 class NumericStop(RuntimeError):
-    """A loss, gradient or weight is not a finite number; nothing was stepped."""
+    """A reward, loss, gradient or metric is not a finite number; nothing was stepped.
+
+    `prompts` are those (`data.records.Prompt`) of the rows in which it happened, as far as they are known.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, prompts: Sequence[Any] = ()) -> None:
+        super().__init__(message)
+        self.prompts = tuple(prompts)

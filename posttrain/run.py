@@ -12,10 +12,10 @@ import torch
 
 from posttrain import plugins, randomness
 from posttrain.assembly.parts import RunParts
-from posttrain.assembly.records import collator, load_records, measures_of, texts_of, tokenized
+from posttrain.assembly.records import check_pairs, collator, load_records, measures_of, texts_of, tokenized
 from posttrain.config import RunConfig, parse, resolved
 from posttrain.data.loading import DataOrder
-from posttrain.errors import InputError
+from posttrain.errors import InputError, NumericStop
 from posttrain.evaluation.evaluate import Generated, generate_and_measure, loss_metrics
 from posttrain.models.export import export
 from posttrain.models.scorer import SequenceScorer, write_statistics
@@ -27,7 +27,7 @@ from posttrain.training.metrics import GENERATIONS, Metrics, check_trackers, ope
 from posttrain.training.metrics import Config as TrackerConfig
 from posttrain.training.optimizer import build_optimizer
 from posttrain.training.progress import Progress
-from posttrain.training.run_folder import RunFolder, peak_rss_mb, read_config, read_status
+from posttrain.training.run_folder import RunFolder, changed_settings, peak_rss_mb, read_config, read_status
 from posttrain.training.signals import stop_on_signals
 from posttrain.training.trainer import Trainer, steps_of
 
@@ -60,6 +60,8 @@ class Run:
         evaluation_records = (
             load_records(config.data.evaluation, "data.evaluation", self.consumes) if config.data.evaluation else []
         )[: config.evaluation.num_examples]
+        check_pairs(train_records, config.algorithm.settings, "data.train")
+        check_pairs(evaluation_records, config.algorithm.settings, "data.evaluation")
         self.parts = RunParts(config, self.consumes, ranks, texts_of(train_records), tokenizer)
         self.train_rows = tokenized(train_records, self.parts.start, config.data, "data.train")
         self.evaluation_rows = tokenized(evaluation_records, self.parts.start, config.data, "data.evaluation")
@@ -213,10 +215,13 @@ def train(config: RunConfig, path: Path) -> Path:
 
 
 def resume(path: Path, allow_inexact: bool = False) -> Path:
-    """Continue the run in `path` from its newest undamaged checkpoint, to the same bits as if it had never stopped."""
+    """Continue the run in `path` from its newest undamaged checkpoint, to the same bits as if it had never stopped.
+
+    `allow_inexact` goes on under other versions and with changed settings; a finished run is then taken up again.
+    """
     config = parse(read_config(path), str(path / "config.yaml")).model_copy(update={"out": str(path)})
     status = read_status(path)
-    if status is not None and status["state"] == "done":
+    if status is not None and status["state"] == "done" and not changed_settings(path):
         log.info("%s: already done, at step %d", path, status["step"])
         return path
     set_threads(config.num_threads)
@@ -235,18 +240,35 @@ def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None
         trainer = run.trainer(folder, metrics, progress)
         metrics.truncate_to(found[1]["metadata"]["metrics_offset"] if found else 0)
         if found:
-            trainer.load_state_dict(found[1])
+            _restore(trainer, found[1], folder.path)
             log.info("resuming after step %d", trainer.step)
         folder.record("running", trainer.step)
         progress.start(trainer.step, trainer.num_steps)
         stop = stack.enter_context(stop_on_signals())
         try:
             trainer.run(stop)
+        except NumericStop as fault:
+            folder.record("stopped", trainer.step)
+            file = folder.record_numeric_stop(trainer.step + 1, fault)
+            raise NumericStop(f"step {trainer.step + 1}: {fault}; its prompts are in {file}", fault.prompts) from fault
         except BaseException:
             folder.record("stopped", trainer.step)
             raise
         run.finish(folder)
-        folder.record("done", trainer.step)
+        folder.record("done", trainer.step, trainer.stop_reason)
     early = f", early: {trainer.stop_reason}" if trainer.stop_reason else ""
     log.info("%s: done after %d steps%s; peak memory %.0f MB", folder.path, trainer.step, early, peak_rss_mb())
     return folder.path
+
+
+def _restore(trainer: Trainer, state: dict[str, Any], path: Path) -> None:
+    try:
+        trainer.load_state_dict(state)
+    except InputError:
+        raise
+    except (RuntimeError, ValueError, KeyError) as fault:  # what torch raises for tensors of other names or shapes
+        reason = " ".join(str(fault).split())[:300]
+        raise InputError(
+            f"{path}: the checkpoint does not fit the model and optimiser of config.yaml ({reason}); put the settings "
+            "and the model folder back as they were when the run began"
+        ) from fault

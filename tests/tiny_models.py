@@ -41,6 +41,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "t5": T5,
     "t5_untied": T5 | {"tie_word_embeddings": False, "feed_forward_proj": "gated-gelu"},
     "bart": BART,
+    "bart_forced": BART,  # its generation config forces a first token
     "gpt2": {"model_type": "gpt2", "n_embd": 16, "n_layer": 2, "n_head": 2, "n_positions": 64},
     "llama": LLAMA,
     "qwen2": LLAMA | {"model_type": "qwen2", "tie_word_embeddings": True},
@@ -71,6 +72,9 @@ def write_model(name: str, folder: Path, **changes: Any) -> Path:
     tokenizer = word_tokenizer(is_encoder_decoder(name))
     model = initialize_language_model(ARCHITECTURES[name] | changes, tokenizer).model
     randomize(model, seed=0)
+    if name == "bart_forced":
+        assert model.generation_config is not None
+        model.generation_config.forced_bos_token_id = START
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
@@ -86,6 +90,12 @@ def randomize(model: PreTrainedModel, seed: int) -> None:
             tensor += 0.1 * noise  # norms stay near 1, biases near 0
         else:
             tensor.copy_(0.25 * noise)
+
+
+def decoder_start(model: PreTrainedModel) -> list[int]:
+    """What `generate` has written before it chooses: the start token, and the one that it is told to put first."""
+    forced = [] if model.generation_config is None else [model.generation_config.forced_bos_token_id]
+    return [model.config.decoder_start_token_id, *(token for token in forced if token is not None)]
 
 
 def random_ids(length: int, generator: torch.Generator) -> list[int]:
@@ -116,8 +126,9 @@ def response_of_row(sequences: Sequences, row: int) -> list[int]:
 def plain_logits(model: PreTrainedModel, prompt: list[int], response: list[int]) -> torch.Tensor:
     """[R, V]: what transformers' own forward gives for one unpadded sequence, before each response token is read."""
     if model.config.is_encoder_decoder:
-        inputs = [model.config.decoder_start_token_id, *response[:-1]]
-        return model(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([inputs])).logits[0]
+        start = decoder_start(model)
+        inputs = torch.tensor([[*start, *response[:-1]]])
+        return model(input_ids=torch.tensor([prompt]), decoder_input_ids=inputs).logits[0, len(start) - 1 :]
     logits = model(input_ids=torch.tensor([prompt + response])).logits[0]
     return logits[len(prompt) - 1 : len(prompt) + len(response) - 1]
 

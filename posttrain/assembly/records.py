@@ -14,6 +14,7 @@ from posttrain.errors import InputError
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import Pretrained
 from posttrain.reading.config_reading import Choice
+from posttrain.settings import Settings
 from posttrain.training.references import reference_logprobs, with_reference
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,17 @@ def load_records(choice: Choice, where: str, consumes: str) -> list[Record]:
             f"{where}: source {choice.name} gives {type(wrong).__name__} records; the algorithm needs {wanted}"
         )
     return [prompt_of(record) for record in records] if consumes == "rollouts" else records
+
+
+def check_pairs(records: Sequence[Record], settings: Settings, where: str) -> None:
+    """InputError where the algorithm drops ties and nothing else is there."""
+    pairs = [pair for record in records if isinstance(record, Comparison) for pair in record.pairs]
+    is_dropping = settings.model_dump().get("ties") == "drop"  # a setting of the methods that learn from pairs
+    if pairs and is_dropping and all(pair.label == 0 for pair in pairs):
+        raise InputError(
+            f"{where}: each of its {len(pairs)} pairs is a tie, and algorithm.ties=drop leaves ties out, so that there "
+            "is nothing to train on; set algorithm.ties to half, or give pairs of which one response is preferred"
+        )
 
 
 def tokenized(records: Sequence[Record], start: Pretrained, data: DataSettings, where: str) -> list[Tokenized]:

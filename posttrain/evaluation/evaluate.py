@@ -16,7 +16,10 @@ Measure = Callable[[Sequence[str], Sequence[Prompt]], list[float]]
 
 @torch.no_grad()
 def loss_metrics(algorithm: Algorithm, batches: Sequence[Any], device: torch.device) -> dict[str, float]:
-    """The algorithm's loss and metrics over all batches, as one sum over one count each; dropout off."""
+    """The algorithm's loss and metrics over all batches, as one sum over one count each; dropout off.
+
+    What counts nothing, such as the accuracy over no decided pair, is left out.
+    """
     sums: dict[str, float] = {}
     counts: dict[str, float] = {}
     algorithm.module.eval()
@@ -25,7 +28,7 @@ def loss_metrics(algorithm: Algorithm, batches: Sequence[Any], device: torch.dev
         for name, value in {"loss": report.loss_sum, **report.metric_sums}.items():
             sums[name] = sums.get(name, 0.0) + float(value)
             counts[name] = counts.get(name, 0.0) + float(report.metric_counts.get(name, report.count))
-    return {name: sums[name] / max(counts[name], 1e-12) for name in sums}
+    return {name: sums[name] / counts[name] for name in sums if counts[name] > 0}
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import torch
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from posttrain.batches import Prompts
+from posttrain.models.families import encoder_decoder
 
 
 @torch.no_grad()
@@ -18,26 +19,31 @@ def beam_search(
     Those of prompt u are rows u·k ... u·k + k − 1. What else the model's generation_config.json asks for, such as a
     length penalty, holds as well.
     """
-    ids, mask = _on_the_right(prompts)
+    is_encoder_decoder = bool(model.config.is_encoder_decoder)
+    ids, mask = (prompts.ids, prompts.mask.long()) if is_encoder_decoder else _on_the_right(prompts)
+    num_read = len(encoder_decoder.decoder_start(model.config)) if is_encoder_decoder else ids.shape[1]
+    num_forced = num_read - 1 if is_encoder_decoder else 0  # which generate counts among the new tokens
     # generate's own cache has as many layers as the encoder, which a decoder with more layers overruns
-    own_cache = {"past_key_values": EncoderDecoderCache(DynamicCache(), DynamicCache())}
+    own_cache = {"cache": EncoderDecoderCache(DynamicCache(), DynamicCache())}
     written = model.generate(  # pyright: ignore[reportCallIssue]
         input_ids=ids,
         attention_mask=mask,
         do_sample=False,
         num_beams=num_beams,
         num_return_sequences=num_returned,
-        max_new_tokens=max_new_tokens,
+        max_new_tokens=max_new_tokens + num_forced,
         eos_token_id=list(end_ids),
         pad_token_id=pad_id,
-        **(own_cache if model.config.is_encoder_decoder else {}),
+        **(own_cache if is_encoder_decoder else {}),
     )
-    num_read = 1 if model.config.is_encoder_decoder else ids.shape[1]  # the start token, or the prompt
     return [until_end(row, end_ids) for row in written[:, num_read:].tolist()]
 
 
 def _on_the_right(prompts: Prompts) -> tuple[torch.Tensor, torch.Tensor]:
-    """Prompts with their padding on the left, so that responses begin in one column; an encoder reads it as well."""
+    """Prompts with their padding on the left, so that responses begin in one column.
+
+    Not for an encoder: BART's counts positions from the first column, padding or not.
+    """
     width = prompts.ids.shape[1]
     columns = torch.arange(width, device=prompts.ids.device) - (width - prompts.lengths).unsqueeze(1)
     mask = (columns >= 0).long()

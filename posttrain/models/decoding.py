@@ -44,15 +44,18 @@ class EncoderDecoderDecoding:
         return cls(model, encoded[prompt_index], mask[prompt_index], cache)
 
     def first_logits(self) -> Float[Tensor, "B V"]:
-        start = torch.full((len(self.mask),), self.model.config.decoder_start_token_id, device=self.mask.device)
-        return self.next_logits(start)
+        start = self.mask.new_tensor(encoder_decoder.decoder_start(self.model.config))
+        return self._read(start.expand(len(self.mask), -1))
 
     def next_logits(self, token: Int[Tensor, "B"]) -> Float[Tensor, "B V"]:
+        return self._read(token.unsqueeze(1))
+
+    def _read(self, ids: Int[Tensor, "B S"]) -> Float[Tensor, "B V"]:
         hidden = self.model.get_decoder()(
-            input_ids=token.unsqueeze(1),
+            input_ids=ids,
             encoder_hidden_states=self.encoded,
             encoder_attention_mask=self.mask,
-            past_key_values=self.cache,
+            cache=self.cache,
             use_cache=True,
         ).last_hidden_state
         return encoder_decoder.logits(self.model, hidden[:, -1])
@@ -79,10 +82,10 @@ class DecoderOnlyDecoding:
         ids = prompts.ids.gather(1, columns.clamp(min=0)) * mask
         output = model.base_model(
             input_ids=ids, attention_mask=mask, position_ids=columns.clamp(min=0), use_cache=True,
-            past_key_values=DynamicCache(config=model.config),
+            cache=DynamicCache(config=model.config),
         )  # fmt: skip
         logits = decoder_only.logits(model, output.last_hidden_state[:, -1])
-        cache = output.past_key_values
+        cache = output.cache
         cache.batch_select_indices(prompt_index)
         return cls(model, mask[prompt_index], cache, logits[prompt_index])
 
@@ -93,7 +96,7 @@ class DecoderOnlyDecoding:
         self.mask = torch.cat([self.mask, self.mask.new_ones(len(self.mask), 1)], dim=1)
         output = self.model.base_model(
             input_ids=token.unsqueeze(1), attention_mask=self.mask, position_ids=self.mask.sum(-1, keepdim=True) - 1,
-            past_key_values=self.cache, use_cache=True,
+            cache=self.cache, use_cache=True,
         )  # fmt: skip
         return decoder_only.logits(self.model, output.last_hidden_state[:, -1])
 

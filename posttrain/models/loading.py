@@ -13,6 +13,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -20,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from posttrain.errors import InputError
+from posttrain.models.families.encoder_decoder import FORCED_FIRST
 from posttrain.models.scorer import HEAD_FILE, ScoreStatistics, SequenceScorer, read_statistics
 
 Tokenizer = PreTrainedTokenizerBase
@@ -137,6 +139,8 @@ def pretrained(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Pr
     declared = [] if ends is None else ends if isinstance(ends, list) else [ends]
     eos = tokenizer.eos_token_id
     assert isinstance(eos, int)
+    if generation is not None:
+        _keep_forced_first(model.config, generation)
     return Pretrained(model, tokenizer, tuple(sorted({eos, *declared})))
 
 
@@ -162,7 +166,30 @@ def initialize_language_model(
 
 def load_backbone(path: str, dropout: float | None) -> PreTrainedModel:
     """The model without its language-model head: where reward and value models start."""
-    return _load_weights(AutoModel, path, read_config(path, dropout))
+    config = read_config(path, dropout)
+    if config.is_encoder_decoder:
+        _keep_forced_first(config, _generation_config(path))
+    return _load_weights(AutoModel, path, config)
+
+
+def _generation_config(path: str) -> GenerationConfig:
+    """What a model without a head does not keep. Where there is no such file, transformers reads config.json for it."""
+    located = locate(path)
+    is_alone = Path(located).is_dir() and not (Path(located) / "generation_config.json").exists()
+    try:
+        return GenerationConfig.from_pretrained(
+            located, config_file_name="config.json" if is_alone else "generation_config.json"
+        )
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"model {path}: its generation_config.json cannot be loaded ({reason})") from error
+
+
+def _keep_forced_first(config: PreTrainedConfig, generation: GenerationConfig) -> None:
+    """In the model's config, where every user of the model finds it, and where it is saved with a backbone."""
+    forced = generation.forced_bos_token_id
+    if config.is_encoder_decoder and forced is not None:
+        setattr(config, FORCED_FIRST, forced)
 
 
 def new_scorer(path: str, dropout: float | None) -> SequenceScorer:

@@ -1,17 +1,24 @@
 """One score for a whole response, from a trained reward model, normalised with the model's own held-out statistics."""
 
+import logging
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from pydantic import Field
+from torch import Tensor
 
 from posttrain.batches import RewardStream, Rollout, Sequences
 from posttrain.data.collate import Encoder, collate_prompts, collate_sequences
+from posttrain.errors import InputError
 from posttrain.functional.reward_streams import place_at_last
 from posttrain.models.loading import Tokenizer, load_scorer
+from posttrain.models.positions import cut_to_positions, max_positions, needed_positions
 from posttrain.models.scorer import ScoreStatistics, SequenceScorer
 from posttrain.settings import Settings
+
+log = logging.getLogger(__name__)
+ANY_LENGTH = 2**20  # tokens; what is too long for the model is found in `_fitted`
 
 
 class Config(Settings):
@@ -24,6 +31,11 @@ class Config(Settings):
     reads: Literal["prompt_and_response", "response", "text"] = Field(
         "prompt_and_response",
         description="what the model judges: a response to a prompt, a response alone, or both as one text",
+    )
+    truncation: Literal["error", "left", "right"] = Field(
+        "error",
+        description="what happens to a text that is longer than the model's positions: end the run with counts, or cut "
+        "this side, of the prompt before the response",
     )
     batch_size: int = Field(64, gt=0, description="responses scored at a time")
 
@@ -41,14 +53,17 @@ class SequenceModelReward:
     scorer: SequenceScorer
     statistics: ScoreStatistics
     tokenizer: Tokenizer | None  # the scorer's own, when it does not read the policy's tokens
+    has_warned: bool = False
 
     def __call__(self, rollout: Rollout) -> RewardStream:
         mask = rollout.sequences.action_mask
         sequences = rollout.sequences if self.tokenizer is None else self._encoded(rollout, self.tokenizer)
-        return RewardStream(self.name, *place_at_last(self.rewards(sequences.to(mask.device)).to(mask.device), mask))
+        sequences, num_truncated = self._fitted(sequences)
+        rewards = self.rewards(sequences.to(mask.device)).to(mask.device)
+        return RewardStream(self.name, *place_at_last(rewards, mask), num_truncated)
 
     @torch.no_grad()
-    def rewards(self, sequences: Sequences) -> torch.Tensor:
+    def rewards(self, sequences: Sequences) -> Tensor:
         """(score − mean) / std · scale + bias of each response, [B]."""
         scores = torch.cat([self.scorer(part) for part in sequences.split(self.config.batch_size)])
         if self.config.should_normalize:
@@ -57,10 +72,8 @@ class SequenceModelReward:
 
     def _encoded(self, rollout: Rollout, tokenizer: Tokenizer) -> Sequences:
         """The same texts in the reward model's own tokens. Safe for one score a response: no span can shift."""
-        limit = self.scorer.backbone.config.max_position_embeddings if _has_positions(self.scorer) else 2**20
-        encoder = Encoder(
-            tokenizer, bool(self.scorer.backbone.config.is_encoder_decoder), limit, limit, "left", "right"
-        )
+        is_encoder_decoder = bool(self.scorer.backbone.config.is_encoder_decoder)
+        encoder = Encoder(tokenizer, is_encoder_decoder, ANY_LENGTH, ANY_LENGTH)
         examples = rollout.examples
         texts = [example.text if self.config.reads == "prompt_and_response" else "" for example in examples]
         responses = rollout.texts
@@ -69,6 +82,25 @@ class SequenceModelReward:
         prompts = collate_prompts(encoder.prompts(texts), examples)
         return collate_sequences(prompts, range(len(texts)), encoder.responses(responses))
 
-
-def _has_positions(scorer: SequenceScorer) -> bool:
-    return getattr(scorer.backbone.config, "max_position_embeddings", None) is not None
+    def _fitted(self, sequences: Sequences) -> tuple[Sequences, int]:
+        """Sequences that the model has positions for, and how many were cut; InputError where none may be."""
+        config, side = self.scorer.backbone.config, self.config.truncation
+        limit = max_positions(config)
+        lengths = (sequences.prompts.lengths[sequences.prompt_index].tolist(), sequences.lengths.tolist())
+        needed = [needed_positions(config, *both) for both in zip(*lengths, strict=True)]
+        num_too_long = sum(limit is not None and tokens > limit for tokens in needed)
+        if limit is None or num_too_long == 0:
+            return sequences, 0
+        fault = (
+            f"rewards.{self.name}: {num_too_long} of {len(needed)} texts need more than the {limit} positions of the "
+            f"reward model {self.config.model} (the longest needs {max(needed)})"
+        )
+        if side == "error":
+            raise InputError(
+                f"{fault}; set rewards.{self.name}.truncation to left or right to cut them, or lower the token limits "
+                "of data and rollout"
+            )
+        if not self.has_warned:
+            self.has_warned = True
+            log.warning("%s; they are cut on the %s, here and from now on; see reward_truncated_share", fault, side)
+        return cut_to_positions(config, sequences, limit, side), num_too_long

@@ -34,8 +34,10 @@ class Act:
         rollout = self.engine.generate(prompts, step)
         streams = [reward.judge(rollout) for reward in self.rewards]
         for reward, stream in zip(self.rewards, streams, strict=True):
-            if not torch.isfinite(stream.totals()).all():
-                raise NumericStop(f"reward {reward.name} gave a score that is not finite at step {step}")
+            wrong = (~stream.totals().isfinite()).nonzero().flatten().tolist()
+            if wrong:
+                message = f"reward {reward.name} gave a score that is not finite at step {step}"
+                raise NumericStop(message, [rollout.examples[i] for i in wrong])
         weighted = [(reward.weight, stream) for reward, stream in zip(self.rewards, streams, strict=True)]
         experience, metrics = algorithm.experience(rollout, weighted)
         return experience, self._means(metrics, rollout, weighted), rollout, streams
@@ -48,6 +50,8 @@ class Act:
         metrics["reward"] = torch.stack([weight * stream.totals().mean() for weight, stream in weighted]).sum()
         for _, stream in weighted:
             metrics[f"reward/{stream.name}"] = stream.totals().mean()
+            share = stream.num_truncated / len(rollout)
+            metrics[f"reward_truncated_share/{stream.name}"] = torch.tensor(share, device=stream.values.device)
         metrics["length"] = rollout.sequences.lengths.float().mean()
         metrics["cut_share"] = rollout.is_cut.float().mean()
         values = self.ranks.sum(torch.stack([value.double() for value in metrics.values()])) / self.ranks.size

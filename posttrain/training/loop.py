@@ -4,6 +4,7 @@ Losses come as a sum and a count from each microbatch; they are divided here, on
 minibatch over all ranks. So results depend neither on the microbatch size nor on the number of ranks.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -35,16 +36,25 @@ def train_on_batch(
     shuffle: torch.Generator,
     ranks: Ranks,
 ) -> dict[str, float]:
-    """Train on one batch; the mean of each metric over its optimiser steps. Raises NumericStop before a bad step."""
-    totals: dict[str, float] = {}
-    num_steps = 0
+    """Train on one batch; the mean of each metric over the optimiser steps that have it.
+
+    A minibatch that holds nothing to train on, such as only ties that are dropped, is passed over and counted.
+    Raises NumericStop before a bad step.
+    """
+    values: dict[str, list[float]] = {}
+    num_updates = num_empty = 0
     for minibatch in _minibatches(batch, passes, shuffle):
         metrics = optimizer_step(algorithm, minibatch, optimizer, passes, ranks)
-        totals = {name: totals.get(name, 0.0) + value for name, value in metrics.items()}
-        num_steps += 1
+        if metrics is None:
+            num_empty += 1
+            continue
+        num_updates += 1
+        for name, value in metrics.items():
+            values.setdefault(name, []).append(value)
         if isinstance(algorithm, OnlineAlgorithm) and algorithm.should_leave_batch(metrics):
             break
-    return {name: value / num_steps for name, value in totals.items()} | {"num_updates": float(num_steps)}
+    means = {name: sum(some) / len(some) for name, some in values.items()}
+    return means | {"num_updates": float(num_updates), "empty_minibatches": float(num_empty)}
 
 
 def _minibatches(batch: Any, passes: Passes, shuffle: torch.Generator) -> Iterator[Any]:
@@ -69,30 +79,37 @@ def _microbatches(minibatch: Any, size: int) -> list[Any]:
 
 def optimizer_step(
     algorithm: Algorithm, minibatch: Any, optimizer: torch.optim.Optimizer, passes: Passes, ranks: Ranks
-) -> dict[str, float]:
+) -> dict[str, float] | None:
+    """One step on the mean loss of the minibatch, and its metrics; None, and no step, where its count is 0."""
     reports = []
     for microbatch in _microbatches(minibatch, passes.microbatch_size or len(minibatch)):
         report = algorithm.loss(microbatch)
         report.loss_sum.backward()
         reports.append(report)
     metrics, count = _means(reports, ranks)
+    if count == 0:
+        optimizer.zero_grad()
+        return None
     parameters = [p for p in trained_parameters(optimizer) if p.grad is not None]
     for parameter in parameters:
         assert parameter.grad is not None
         parameter.grad *= ranks.size / count  # across ranks the backward took the mean of the sums
     grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, passes.max_grad_norm))
     metrics["grad_norm"] = grad_norm
-    wrong = [name for name in ("loss", "grad_norm") if not torch.isfinite(torch.tensor(metrics[name]))]
+    # Every metric: the loss of an infinite score is 0, as if the pair were decided, but its margin is infinite.
+    wrong = [name for name, value in metrics.items() if not math.isfinite(value)]
     if wrong:
         optimizer.zero_grad()
-        raise NumericStop(f"{' and '.join(wrong)} is not finite ({metrics}); the step was not taken")
+        raise NumericStop(
+            f"{' and '.join(wrong)} is not finite ({metrics}); the step was not taken", minibatch.prompt_records
+        )
     optimizer.step()
     optimizer.zero_grad()
     return metrics
 
 
 def _means(reports: list[LossReport], ranks: Ranks) -> tuple[dict[str, float], float]:
-    """Every metric as sum / count over microbatches and ranks, and the count of the loss."""
+    """Each metric that counts anything as sum / count over microbatches and ranks, and the count of the loss."""
     sums: dict[str, Tensor] = {"loss": torch.stack([r.loss_sum.detach() for r in reports]).sum()}
     counts: dict[str, Tensor] = {"loss": torch.stack([r.count.float() for r in reports]).sum()}
     for name in reports[0].metric_sums:
@@ -101,6 +118,5 @@ def _means(reports: list[LossReport], ranks: Ranks) -> tuple[dict[str, float], f
     names = list(sums)
     both = ranks.sum(torch.stack([*(sums[n].double() for n in names), *(counts[n].double() for n in names)])).tolist()
     totals, numbers = both[: len(names)], both[len(names) :]
-    if numbers[0] == 0:
-        raise NumericStop("a minibatch holds nothing to train on: every token or pair of it is masked out")
-    return {n: t / max(c, 1e-12) for n, t, c in zip(names, totals, numbers, strict=True)}, numbers[0]
+    means = {n: t / c for n, t, c in zip(names, totals, numbers, strict=True) if c > 0}
+    return means, numbers[0]

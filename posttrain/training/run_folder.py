@@ -1,21 +1,20 @@
 """The folder of one run: all that is known about it, all that resuming it needs, and one writer at a time.
 
-config.yaml     the resolved settings; written last, so that a folder with it is a run
-versions.json   software, machine and threads; what the bits of the result depend on is compared on a resume
-status.json     running, done or stopped; the last step; peak memory
-notes.jsonl     resumes under other versions, which the user allowed
+config.yaml           the resolved settings; written last, so that a folder with it is a run
+config_at_start.yaml  its copy, which shows on a resume whether the settings are still the same
+versions.json         software, machine and threads; what the bits of the result depend on is compared on a resume
+status.json           running, done or stopped; the last step; why it ended early; peak memory
+numeric_stop.json     the step, message and prompts of a stop because of numbers that are not finite
+notes.jsonl           resumes under other versions or settings, which the user allowed
 checkpoints/  generations/  model/  metrics.jsonl  timings.jsonl  (written by others)
 .lock           held by the process that writes, whose number is in it
 """
 
 import fcntl
-import importlib.metadata
 import json
 import os
-import platform
 import resource
 import secrets
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -24,10 +23,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, Literal, Self
 
-import torch
-
 from posttrain import durable_files
-from posttrain.errors import InputError
+from posttrain.errors import InputError, NumericStop
+from posttrain.machine import describe_machine
 from posttrain.reading import strict_yaml
 from posttrain.training import checkpoint
 
@@ -36,7 +34,9 @@ IDENTITY = ("torch", "transformers", "threads", "world_size")
 LOCK = ".lock"
 PID_WAIT = 0.5  # seconds that a winner may take between having the lock and having written its number
 # What a `create` that was killed can leave behind; folders among these are then empty.
-LEFTOVERS = {LOCK, "versions.json", ".tmp-versions.json", ".tmp-config.yaml", "checkpoints", "generations"}
+LEFTOVERS = {LOCK, "checkpoints", "generations", ".tmp-config.yaml"} | {
+    prefix + name for prefix in ("", ".tmp-") for name in ("versions.json", "config_at_start.yaml")
+}
 
 
 class RunLock:
@@ -83,6 +83,7 @@ class RunFolder:
         self.generations = path / "generations"
         self.model = path / "model"
         self.metrics = path / "metrics.jsonl"
+        self._numeric_stop = path / "numeric_stop.json"
 
     @classmethod
     def create(cls, path: Path, resolved_config: dict[str, Any], world_size: int = 1) -> Self:
@@ -96,7 +97,8 @@ class RunFolder:
             for name in ("checkpoints", "generations"):
                 (path / name).mkdir(exist_ok=True)
             _write_json(path / "versions.json", {"run_id": secrets.token_hex(4), **describe_machine(world_size)})
-            durable_files.replace_text(path / "config.yaml", strict_yaml.write(resolved_config))
+            for name in ("config_at_start.yaml", "config.yaml"):
+                durable_files.replace_text(path / name, strict_yaml.write(resolved_config))
             on_failure.pop_all()
         return cls(path, resolved_config, lock)
 
@@ -105,8 +107,8 @@ class RunFolder:
         """The run in `path`, to go on writing; leftovers of an unfinished save are removed.
 
         Raises InputError where there is none, where another process writes it, and, unless `allow_inexact`, where
-        versions, threads or the number of processes differ from the first start; allowed, this goes to `warn` and
-        notes.jsonl.
+        settings, versions, threads or the number of processes differ from the first start; allowed, this goes to
+        `warn` and notes.jsonl, and the run goes on with what is there now.
         """
         config = read_config(path)
         with durable_files.faults_named(path, "make the folder writable"), ExitStack() as on_failure:
@@ -114,19 +116,29 @@ class RunFolder:
             on_failure.callback(lock.release)
             _check_identity(path, describe_machine(world_size), warn, allow_inexact)
             checkpoint.remove_leftovers(path / "checkpoints")
+            run = cls(path, config, lock)
+            run._numeric_stop.unlink(missing_ok=True)  # that of an earlier attempt
             on_failure.pop_all()
-        return cls(path, config, lock)
+        return run
 
     @property
     def run_id(self) -> str:
         """Eight hexadecimal digits, the same at each resume; trackers know the run by it."""
         return json.loads((self.path / "versions.json").read_text(encoding="utf-8"))["run_id"]
 
-    def record(self, state: Literal["running", "done", "stopped"], step: int) -> None:
-        """Write status.json: how far the run is, and the most memory that this process has used."""
+    def record(self, state: Literal["running", "done", "stopped"], step: int, stop_reason: str | None = None) -> None:
+        """Write status.json: how far the run is, why it ended early, and the most memory that this process has used."""
         status = {"state": state, "step": step, "peak_rss_mb": peak_rss_mb(), "pid": os.getpid()}
+        status |= {"stop_reason": stop_reason} if stop_reason is not None else {}
         with durable_files.faults_named(self.path, "make room, then resume"):
             _write_json(self.path / "status.json", status)
+
+    def record_numeric_stop(self, step: int, fault: NumericStop) -> Path:
+        """Write numeric_stop.json: the prompts of the rows whose numbers are not finite; the data may be to blame."""
+        prompts = [{"id": prompt.id, "prompt": prompt.text} for prompt in fault.prompts]
+        with durable_files.faults_named(self.path, "make room, then resume"):
+            _write_json(self._numeric_stop, {"step": step, "message": str(fault), "prompts": prompts})
+        return self._numeric_stop
 
     def close(self) -> None:
         self._lock.release()
@@ -140,11 +152,18 @@ class RunFolder:
 
 def read_config(path: Path) -> dict[str, Any]:
     """The resolved settings of the run in `path`, without locking it."""
-    file = path / "config.yaml"
+    config = _read_settings(path / "config.yaml")
+    if config is None:
+        raise InputError(f"{path}: holds no run (there is no config.yaml)")
+    return config
+
+
+def _read_settings(file: Path) -> dict[str, Any] | None:
+    """The settings in `file`, or None where there is no such file."""
     try:
         config = strict_yaml.parse(file.read_text(encoding="utf-8"), str(file))
-    except FileNotFoundError as fault:
-        raise InputError(f"{path}: holds no run (there is no config.yaml)") from fault
+    except FileNotFoundError:
+        return None
     except (OSError, UnicodeDecodeError) as fault:
         raise InputError(f"{file}: cannot be read: {fault}") from fault
     if not isinstance(config, dict):
@@ -152,25 +171,29 @@ def read_config(path: Path) -> dict[str, Any]:
     return config
 
 
+def changed_settings(path: Path) -> list[str]:
+    """`key then -> now` for each setting of config.yaml that is not as it was when the run began."""
+    now, then = read_config(path), _read_settings(path / "config_at_start.yaml")
+    if then is None:
+        raise InputError(
+            f"{path / 'config_at_start.yaml'}: missing, so that a change of config.yaml could not be noticed; "
+            "put it back, or copy config.yaml to it if you know that nothing was changed"
+        )
+    return _differences(then, now)
+
+
+def _differences(then: Any, now: Any, key: str = "") -> list[str]:
+    if isinstance(then, dict) and isinstance(now, dict):
+        names = [*then, *(name for name in now if name not in then)]
+        prefix = f"{key}." if key else ""
+        return [change for name in names for change in _differences(then.get(name), now.get(name), f"{prefix}{name}")]
+    return [] if then == now else [f"{key} {then} -> {now}"]
+
+
 def read_status(path: Path) -> dict[str, Any] | None:
     """The last `record` of the run in `path`, or None where there was none yet."""
     file = path / "status.json"
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
-
-
-def describe_machine(world_size: int) -> dict[str, Any]:
-    """What a result may depend on beside the settings and the data."""
-    return {
-        "posttrain": _installed("posttrain"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "transformers": _installed("transformers"),
-        "platform": platform.platform(),
-        "cpu": _cpu_model(),
-        "threads": torch.get_num_threads(),
-        "world_size": world_size,
-        "git_commit": _git_commit(),
-    }
 
 
 def peak_rss_mb() -> float:
@@ -203,12 +226,14 @@ def _check_identity(path: Path, now: Mapping[str, Any], warn: Callable[[str], No
         changes = [f"{key} {then[key]} -> {now[key]}" for key in IDENTITY if then[key] != now[key]]
     except (OSError, ValueError, KeyError, TypeError) as fault:
         raise InputError(f"{file}: not as the run wrote it; put it back: {fault!r}") from fault
+    changes += changed_settings(path)
     if not changes:
         return
     if not allow_inexact:
         raise InputError(
             f"{path}: resuming would not give the bits of an uninterrupted run, because of: {', '.join(changes)}. "
-            "Restore these (OMP_NUM_THREADS sets the threads), or accept it with --allow-inexact."
+            "Restore these (settings are in config.yaml, OMP_NUM_THREADS sets the threads), or accept it with "
+            "--allow-inexact."
         )
     warn(f"resuming inexactly: {', '.join(changes)}")
     with (path / "notes.jsonl").open("a", encoding="utf-8") as notes:
@@ -217,43 +242,6 @@ def _check_identity(path: Path, now: Mapping[str, Any], warn: Callable[[str], No
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
     durable_files.replace_text(path, json.dumps(value, indent=1) + "\n")
-
-
-def _installed(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_model() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), platform.processor())
-
-
-def _git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, with "-dirty" after local changes; None elsewhere."""
-    checkout = Path(__file__).parents[2]
-    if not (checkout / ".git").exists():
-        return None
-    command = [
-        "git",
-        "--no-optional-locks",
-        "-C",
-        str(checkout),
-        "describe",
-        "--always",
-        "--dirty",
-        "--abbrev=40",
-        "--exclude=*",
-    ]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 def _read_pid(descriptor: int) -> int | str:

@@ -19,7 +19,7 @@ def transformers_texts(folder, prompt: str, **settings) -> list[str]:
     """What transformers' own generate gives for one prompt, without padding."""
     start = load_language_model(str(folder), 0.0)
     ids = start.tokenizer(prompt, return_tensors="pt").input_ids
-    rows = start.model.generate(input_ids=ids, max_new_tokens=LENGTH, pad_token_id=0, **settings)
+    rows = start.model.generate(input_ids=ids, pad_token_id=0, **{"max_new_tokens": LENGTH, **settings})
     written = rows if start.is_encoder_decoder else rows[:, ids.shape[1] :]
     return [text.strip() for text in start.tokenizer.batch_decode(written, skip_special_tokens=True)]
 
@@ -44,7 +44,7 @@ def test_greedy_is_what_transformers_generates(name, model_folder, write, tmp_pa
     assert "4 responses" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+@pytest.mark.parametrize("name", [*ONE_PER_FAMILY, "bart"])
 def test_beam_is_what_transformers_generates(name, model_folder, write, tmp_path):
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("".join(f"{prompt}\n" for prompt in PROMPTS))
@@ -55,6 +55,15 @@ def test_beam_is_what_transformers_generates(name, model_folder, write, tmp_path
     assert [row["responses"] for row in rows_of(out)] == expected
     greedy = [transformers_texts(model_folder(name), prompt, do_sample=False)[0] for prompt in PROMPTS]
     assert [some[0] for some in expected] != greedy
+
+
+def test_beam_with_a_forced_first_token(model_folder, write, tmp_path):
+    prompts, out = write("prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS]), tmp_path / "out.jsonl"
+    assert run(model_folder("bart_forced"), prompts, out, "--decoding", "beam", "--num-beams", 3) == 0
+    settings = {"do_sample": False, "num_beams": 3, "max_new_tokens": LENGTH + 1}  # generate counts the forced one
+    expected = [transformers_texts(model_folder("bart_forced"), prompt, **settings)[0] for prompt in PROMPTS]
+    assert [row["response"] for row in rows_of(out)] == expected
+    assert all(len(text.split()) <= LENGTH for text in expected)
 
 
 def test_beam_with_a_decoder_that_is_deeper_than_the_encoder(write, tmp_path):

@@ -12,7 +12,7 @@ from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import load_backbone, load_language_model, load_scorer, load_tokenizer, new_scorer
 from posttrain.models.scorer import read_statistics, write_statistics
-from tests.tiny_models import END, EVERY, ONE_PER_FAMILY, prompt_of_row, random_sequences, response_of_row
+from tests.tiny_models import END, EVERY, ONE_PER_FAMILY, START, prompt_of_row, random_sequences, response_of_row
 
 
 @pytest.fixture
@@ -23,8 +23,9 @@ def sequences() -> Sequences:
 def last_state(backbone, prompt: list[int], response: list[int]) -> torch.Tensor:
     """The state after all of one unpadded sequence was read, by transformers' own forward."""
     if backbone.config.is_encoder_decoder:
-        start = backbone.config.decoder_start_token_id
-        output = backbone(input_ids=torch.tensor([prompt]), decoder_input_ids=torch.tensor([[start, *response]]))
+        forced = [START] if "bart_forced" in backbone.config._name_or_path else []
+        ids = torch.tensor([[backbone.config.decoder_start_token_id, *forced, *response]])
+        output = backbone(input_ids=torch.tensor([prompt]), decoder_input_ids=ids)
     else:
         output = backbone(input_ids=torch.tensor([prompt + response]))
     return output.last_hidden_state[0, -1]

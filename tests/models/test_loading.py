@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from posttrain.errors import InputError
 from posttrain.models.actor_critic import SeparateActorCritic
 from posttrain.models.export import export
+from posttrain.models.families.encoder_decoder import FORCED_FIRST, decoder_start
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import (
     BUILTIN,
@@ -28,6 +29,7 @@ from tests.tiny_models import (
     EVERY,
     LLAMA,
     ONE_PER_FAMILY,
+    START,
     T5,
     random_sequences,
     word_tokenizer,
@@ -223,6 +225,34 @@ def test_a_tokenizer_without_padding_pads_with_its_end(own_folder):
 def test_all_declared_ends_end_a_response(own_folder):
     change_json(own_folder / "generation_config.json", eos_token_id=[7, 5])
     assert load_language_model(str(own_folder), 0.0).end_ids == (END, 5, 7)
+
+
+@pytest.mark.parametrize("file", ["generation_config.json", "config.json"])
+def test_a_forced_first_token_is_part_of_the_start_of_every_model_made_from_the_folder(file, model_folder, tmp_path):
+    folder = shutil.copytree(model_folder("bart_forced"), tmp_path / "model")
+    config = {k: v for k, v in json.loads((folder / "config.json").read_text()).items() if k != FORCED_FIRST}
+    (folder / "config.json").write_text(json.dumps(config))
+    if file == "config.json":  # where it was before there were generation configs
+        (folder / "generation_config.json").unlink()
+        (folder / "config.json").write_text(json.dumps(config | {"forced_bos_token_id": START}))
+    policy, scorer = load_language_model(str(folder), 0.0).model, new_scorer(str(folder), 0.0)
+    assert decoder_start(policy.config) == decoder_start(scorer.backbone.config) == [END, START]
+    policy.save_pretrained(tmp_path / "policy")
+    scorer.save(tmp_path / "scorer")
+    for saved in ("policy", "scorer"):
+        assert decoder_start(load_backbone(str(tmp_path / saved), 0.0).config) == [END, START]
+    assert json.loads((tmp_path / "policy" / "generation_config.json").read_text())["forced_bos_token_id"] == START
+
+
+def test_a_model_from_random_weights_starts_with_its_start_token_alone(model_folder):
+    assert decoder_start(load_language_model(str(model_folder("bart")), 0.0).model.config) == [END]
+
+
+def test_a_damaged_generation_config_is_named(model_folder, tmp_path):
+    folder = shutil.copytree(model_folder("bart"), tmp_path / "model")
+    (folder / "generation_config.json").write_text("{")
+    with pytest.raises(InputError, match=r"its generation_config\.json cannot be loaded"):
+        load_backbone(str(folder), 0.0)
 
 
 def test_random_weights_take_their_special_tokens_from_the_tokenizer():

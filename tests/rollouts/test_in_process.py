@@ -1,6 +1,7 @@
 """The engine samples what it says, from the distribution that the trainer scores."""
 
 import math
+import warnings
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from posttrain.batches import Prompts, Rollout
 from posttrain.data.collate import collate_prompts
 from posttrain.data.records import Prompt
+from posttrain.models.beam import beam_search
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import load_language_model
 from posttrain.rollouts.in_process import Config, InProcess, build
@@ -38,11 +40,23 @@ def test_greedy_is_what_transformers_generates(name, model_folder):
     ours = engine(model_folder(name), is_greedy=True)
     rollout = ours.generate(prompts(0, 1, 2, 3), step=0)
     model = ours.policy.hf_model
+    num_forced = name.count("forced")  # which generate counts among the new tokens
     for row, prompt in enumerate(PROMPTS):
-        output = model.generate(torch.tensor([prompt]), do_sample=False, max_new_tokens=12, pad_token_id=0)[0]
-        theirs = output[1:] if model.config.is_encoder_decoder else output[len(prompt) :]
+        ids = torch.tensor([prompt])
+        output = model.generate(ids, do_sample=False, max_new_tokens=12 + num_forced, pad_token_id=0)[0]
+        theirs = output[1 + num_forced :] if model.config.is_encoder_decoder else output[len(prompt) :]
         assert responses(rollout)[row] == theirs.tolist()
     assert len({tuple(response) for response in responses(rollout)}) > 1
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_generating_and_scoring_raise_no_warning(name, model_folder):
+    """A user can mend nothing about a deprecation in a library: it is ours to see first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ours = engine(model_folder(name), samples_per_prompt=2)
+        ours.policy(ours.generate(prompts(0, 1), step=0).sequences)
+        beam_search(ours.policy.hf_model, prompts(0, 1), (END,), 0, num_beams=2, num_returned=1, max_new_tokens=5)
 
 
 @pytest.mark.parametrize("name", EVERY)

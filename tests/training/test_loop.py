@@ -228,21 +228,55 @@ def test_a_step_that_is_not_finite_is_not_taken(kind, message):
     assert algorithm.w.grad is None
 
 
-def test_a_minibatch_without_anything_to_train_on_is_named():
-    sequences = rows_of(2, 3)
-    masked = replace(sequences, action_mask=torch.zeros_like(sequences.action_mask))
-    module = nn.Embedding(60, 1)
+def test_a_minibatch_without_anything_to_train_on_is_passed_over(model_folder):
+    """Of four prompts in minibatches of one, two have ties only: two steps, and the weights of a batch without them."""
+    algorithm, batch = problem("dpo", str(model_folder("t5")))
+    assert isinstance(algorithm, dpo.DPO)
+    algorithm.config = dpo.Config(ties="drop")
+    prompt_of_pair = batch.sequences.prompt_index[batch.better]
+    with_ties = replace(batch, is_tie=(prompt_of_pair == 1) | (prompt_of_pair == 3))
+    one_by_one = Passes(num_passes=2, minibatch_size=1, microbatch_size=None, max_grad_norm=math.inf)
+    weights, metrics = weights_after_steps_of_adam(algorithm, with_ties, one_by_one)
+    assert (metrics["num_updates"], metrics["empty_minibatches"]) == (4, 4)
+    assert all(math.isfinite(value) for value in metrics.values())
 
-    class Policy(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embedding = module
+    torch.manual_seed(0)
+    undisturbed = copy.deepcopy(algorithm)
+    optimizer = torch.optim.AdamW(undisturbed.module.parameters(), lr=0.01)
+    shuffle = torch.Generator().manual_seed(0)
+    steps = []
+    for _ in range(2):
+        for row in torch.randperm(4, generator=shuffle).tolist():
+            if row in (0, 2):
+                steps.append(optimizer_step(undisturbed, with_ties.select([row]), optimizer, one_by_one, ONE))
+    assert torch.equal(nn.utils.parameters_to_vector(undisturbed.module.parameters()), weights)
+    assert metrics["loss"] == pytest.approx(sum(step["loss"] for step in steps) / 4)
 
-        def forward(self, batch: Sequences) -> Tensor:
-            return self.embedding(batch.response_ids).squeeze(-1)
 
-    algorithm = SFT(Policy())
-    before = module.weight.detach().clone()
-    with pytest.raises(NumericStop, match="holds nothing to train on: every token or pair of it is masked out"):
-        run(algorithm, masked, WHOLE)
-    assert torch.equal(module.weight, before)
+def weights_after_steps_of_adam(algorithm: Algorithm, batch: object, passes: Passes) -> tuple[Tensor, dict[str, float]]:
+    """Adam moves the weights at a step of no gradient too, by its momentum."""
+    algorithm = copy.deepcopy(algorithm)
+    optimizer = torch.optim.AdamW(algorithm.module.parameters(), lr=0.01)
+    metrics = train_on_batch(algorithm, batch, optimizer, passes, torch.Generator().manual_seed(0), ONE)
+    return nn.utils.parameters_to_vector(algorithm.module.parameters()).detach(), metrics
+
+
+def test_a_batch_without_anything_to_train_on_changes_nothing(model_folder):
+    algorithm, batch = problem("dpo", str(model_folder("t5")))
+    assert isinstance(algorithm, dpo.DPO)
+    algorithm.config = dpo.Config(ties="drop")
+    before = nn.utils.parameters_to_vector(algorithm.module.parameters()).detach()
+    ties = replace(batch, is_tie=torch.ones_like(batch.is_tie))
+    weights, metrics = weights_after_steps_of_adam(algorithm, ties, WHOLE)
+    assert metrics == {"num_updates": 0, "empty_minibatches": 1}
+    assert torch.equal(weights, before)
+
+
+def test_a_metric_is_not_averaged_over_minibatches_that_have_nothing_of_it():
+    """Rows of 1 and 1, then of 3 and 5: only the second two count as long."""
+    algorithm = Squares()
+    metrics = run(algorithm, rows_of(1, 1), WHOLE)
+    assert "long_length" not in metrics
+    metrics = run(algorithm, rows_of(1, 5), Passes(1, 1, None, 1.0))
+    assert metrics["long_length"] == 5
+    assert metrics["length"] == 3

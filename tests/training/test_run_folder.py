@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from posttrain.errors import EnvironmentFault, InputError
+from posttrain.reading import strict_yaml
 from posttrain.training import checkpoint
 from posttrain.training.run_folder import RunFolder, RunLock, peak_rss_mb, read_config, read_status
 from tests.training import forked
@@ -129,6 +130,32 @@ def test_other_conditions_are_no_resume(tmp_path: Path, key: str, value: object)
     assert json.loads((tmp_path / "notes.jsonl").read_text()) == {
         "inexact_resume": [f"{key} {value} -> {versions[key]}"]
     }
+
+
+def test_other_settings_are_no_resume(tmp_path: Path):
+    RunFolder.create(tmp_path, CONFIG).close()
+    changed = {"seed": 3, "algorithm": {"name": "ppo", "clip": 0.3}, "title": "größer", "extra": [1]}
+    (tmp_path / "config.yaml").write_text(strict_yaml.write(changed), encoding="utf-8")
+    before = everything_in(tmp_path)
+    with pytest.raises(InputError, match=r": algorithm\.clip 0\.2 -> 0\.3, extra None -> \[1\]\. .*--allow-inexact"):
+        RunFolder.open(tmp_path, refuse)
+    assert everything_in(tmp_path) == before
+    warnings: list[str] = []
+    with RunFolder.open(tmp_path, warnings.append, allow_inexact=True) as run:
+        assert run.config == changed
+    assert warnings == ["resuming inexactly: algorithm.clip 0.2 -> 0.3, extra None -> [1]"]
+    assert json.loads((tmp_path / "notes.jsonl").read_text()) == {
+        "inexact_resume": ["algorithm.clip 0.2 -> 0.3", "extra None -> [1]"]
+    }
+    (tmp_path / "config.yaml").write_text(strict_yaml.write(CONFIG), encoding="utf-8")
+    RunFolder.open(tmp_path, refuse).close()  # as it was when the run began
+
+
+def test_settings_whose_copy_is_gone_are_not_taken_for_unchanged(tmp_path: Path):
+    RunFolder.create(tmp_path, CONFIG).close()
+    (tmp_path / "config_at_start.yaml").unlink()
+    with pytest.raises(InputError, match=r"config_at_start\.yaml: missing, .*copy config\.yaml to it"):
+        RunFolder.open(tmp_path, refuse)
 
 
 def test_another_number_of_processes_is_no_resume(tmp_path: Path):

@@ -7,9 +7,22 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from posttrain.batches import Sequences
+
+FORCED_FIRST = "forced_first_token_id"
+"""Key of a model's config: the token that its generation config forces to be first (`forced_bos_token_id`)."""
+
+
+def decoder_start(config: PreTrainedConfig) -> list[int]:
+    """What the decoder reads before the response.
+
+    BART was trained on `</s> <s> text </s>` and generates with a forced <s>, which is nobody's choice: so it belongs to
+    the start and not to the response. Models that start from random weights force nothing.
+    """
+    forced = getattr(config, FORCED_FIRST, None)
+    return [config.decoder_start_token_id] if forced is None else [config.decoder_start_token_id, forced]
 
 
 def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
@@ -19,7 +32,7 @@ def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B 
     mask = prompts.mask[:, :longest_prompt].long()
     encoded = backbone.get_encoder()(input_ids=prompts.ids[:, :longest_prompt], attention_mask=mask).last_hidden_state
     response_ids = sequences.response_ids[:, :longest_response]
-    start = torch.full_like(response_ids[:, :1], backbone.config.decoder_start_token_id)
+    start = response_ids.new_tensor(decoder_start(backbone.config)).expand(len(response_ids), -1)
     # Causal attention never looks ahead at the padding on the right, so the decoder needs no mask of its own.
     hidden = backbone.get_decoder()(
         input_ids=torch.cat([start, response_ids], dim=1),
@@ -27,6 +40,7 @@ def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B 
         encoder_attention_mask=mask[sequences.prompt_index],
         use_cache=False,
     ).last_hidden_state
+    hidden = hidden[:, start.shape[1] - 1 :]  # the first state is the one after the whole start
     return F.pad(hidden, (0, 0, 0, sequences.response_ids.shape[1] - longest_response))
 
 

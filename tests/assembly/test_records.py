@@ -1,0 +1,33 @@
+"""A data set that leaves nothing to train on is refused before anything is made."""
+
+import pytest
+
+from posttrain.algorithms import dpo, preference_reward_model, sft
+from posttrain.assembly.records import check_pairs
+from posttrain.data.records import Comparison, Demonstration, Pair, Prompt
+from posttrain.errors import InputError
+
+PROMPT = Prompt("a question")
+
+
+def comparison(*labels: int) -> Comparison:
+    return Comparison(PROMPT, ("yes", "no"), tuple(Pair(0, 1, label) for label in labels))
+
+
+@pytest.mark.parametrize("config", [dpo.Config(), preference_reward_model.Config(ties="drop")])
+def test_ties_alone_are_refused_where_ties_are_dropped(config):
+    with pytest.raises(
+        InputError, match=r"^data\.train: each of its 3 pairs is a tie, and algorithm\.ties=drop .* half"
+    ):
+        check_pairs([comparison(0, 0), comparison(0)], config, "data.train")
+    check_pairs([comparison(0, 0), comparison(0, 2)], config, "data.train")
+
+
+@pytest.mark.parametrize("config", [dpo.Config(ties="half"), preference_reward_model.Config()])
+def test_ties_alone_are_data_where_a_tie_is_half_a_win(config):
+    check_pairs([comparison(0, 0)], config, "data.train")
+
+
+def test_records_without_pairs_are_not_concerned():
+    check_pairs([Demonstration(PROMPT, "yes")], sft.Config(), "data.train")
+    check_pairs([], dpo.Config(), "data.evaluation")
