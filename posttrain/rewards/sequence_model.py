@@ -25,6 +25,11 @@ class Config(Settings):
         "prompt_and_response",
         description="what the model judges: a response to a prompt, a response alone, or both as one text",
     )
+    gives: Literal["score", "probability"] = Field(
+        "score",
+        description="the score, normalised; or its logistic function, which a model trained on judgements means as the "
+        "probability that the response is good",
+    )
     batch_size: int = Field(64, gt=0, description="responses scored at a time")
 
 
@@ -49,9 +54,11 @@ class SequenceModelReward:
 
     @torch.no_grad()
     def rewards(self, sequences: Sequences) -> torch.Tensor:
-        """(score − mean) / std · scale + bias of each response, [B]."""
+        """(score − mean) / std · scale + bias of each response, [B]; a probability in place of the normalised score."""
         scores = torch.cat([self.scorer(part) for part in sequences.split(self.config.batch_size)])
-        if self.config.should_normalize:
+        if self.config.gives == "probability":
+            scores = scores.sigmoid()
+        elif self.config.should_normalize:
             scores = (scores - self.statistics.mean) / max(self.statistics.std, 1e-6)
         return scores * self.config.scale + self.config.bias
 
