@@ -135,8 +135,9 @@ def _describe_use(command: AddCommand) -> None:
 
     score = command("score", _score, "Score responses with a reward model.")
     score.add_argument("model", metavar="REWARD_MODEL", help="folder of a trained reward model")
-    score.add_argument("--data", type=Path, required=True, help="JSONL with `prompt` and `response`")
-    score.add_argument("--out", type=Path, required=True, help="JSONL: the same rows with `score`")
+    score.add_argument("--data", type=Path, required=True, help="JSONL with `prompt` and `response` or `responses`")
+    score.add_argument("--out", type=Path, required=True, help="JSONL: the same rows with `score` or `scores`")
+    score.add_argument("--pairs", type=Path, help="JSONL to write: each prompt's responses compared by their scores")
 
     evaluate = command("evaluate", _evaluate, "Evaluate a model on the evaluation data of a YAML file.")
     evaluate.add_argument("model", metavar="MODEL", help="folder or hub name")
@@ -208,7 +209,7 @@ def _chat(arguments: argparse.Namespace) -> None:
 def _score(arguments: argparse.Namespace) -> None:
     from posttrain.commands import score
 
-    score.main(arguments.model, arguments.data, arguments.out)
+    score.main(arguments.model, arguments.data, arguments.out, arguments.pairs)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
