@@ -117,7 +117,11 @@ def _describe_training(command: AddCommand) -> None:
 def _describe_use(command: AddCommand) -> None:
     sample = command("sample", _sample, "Generate responses to a file of prompts.")
     sample.add_argument("model", metavar="MODEL", help="folder or hub name")
-    sample.add_argument("--prompts", type=Path, required=True, help="JSONL with `prompt`, or text: one prompt a line")
+    sample.add_argument(
+        "--prompts", type=Path, required=True,
+        help="JSONL with `prompt`, text with one prompt a line, or a run's YAML file: the prompts of data.train",
+    )  # fmt: skip
+    sample.add_argument("--num-prompts", type=_whole, help="the first so many (all)")
     sample.add_argument("--out", type=Path, required=True, help="JSONL; generated_predictions.txt is written beside it")
     sample.add_argument("--decoding", choices=("greedy", "beam", "sampling"), default="greedy", help="(%(default)s)")
     sample.add_argument("--temperature", type=float, help="with sampling (1.0)")
@@ -197,6 +201,7 @@ def _sample(arguments: argparse.Namespace) -> None:
             max_new_tokens=arguments.max_new_tokens,
             seed=arguments.seed,
         ),
+        arguments.num_prompts,
     )
 
 
