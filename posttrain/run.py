@@ -125,13 +125,13 @@ class Run:
         return RecordBatches(order, collate, device)
 
     def _engine(self, is_evaluation: bool = False) -> Any:
-        """The rollout engine; for evaluation, one greedy sample a prompt."""
+        """The rollout engine; for evaluation, with one response a prompt."""
         choice = self.config.rollout
         engine = choice.plugin if choice else plugins.find("rollouts", "in_process")
         settings = choice.settings if choice else engine.Config(max_new_tokens=self.config.data.max_response_tokens)
         changed: dict[str, Any] = {"seed": self.config.seed}
         if is_evaluation:
-            changed |= {"samples_per_prompt": 1, "is_greedy": True}
+            changed |= {"samples_per_prompt": 1, "is_greedy": self.config.evaluation.decoding == "greedy"}
         return engine.build(settings.model_copy(update=changed), self.parts.language_model, self.parts.start)
 
     @cached_property
