@@ -63,7 +63,7 @@ def locate(path: str) -> str:
             raise InputError(f"{folder}/config.json: missing, so {folder} is not a model folder")
         return str(folder)
     if looks_like_folder or folder.exists():
-        raise InputError(f"model {path}: no such folder")
+        raise InputError(f"model {path}: no such folder; train that model first, or correct the path")
     return path
 
 

@@ -213,4 +213,5 @@ def test_no_more_prompts_than_there_are(num, run_file, model_folder, write, tmp_
 def test_a_missing_model_is_named(write, tmp_path, capsys):
     prompts = write("prompts.jsonl", [{"prompt": "ba"}])
     assert run(tmp_path / "no", prompts, tmp_path / "out.jsonl") == 2
-    assert capsys.readouterr().err == f"posttrain: model {tmp_path / 'no'}: no such folder\n"
+    remedy = "train that model first, or correct the path"
+    assert capsys.readouterr().err == f"posttrain: model {tmp_path / 'no'}: no such folder; {remedy}\n"
