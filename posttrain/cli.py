@@ -64,7 +64,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args(argv)
     # argparse takes positionals in one piece: overrides that follow an option are left over
     late_overrides = [word for word in rest if "=" in word and not word.startswith("-")]
-    if rest != late_overrides or (rest and arguments.run is not _train):
+    if rest != late_overrides or (rest and arguments.run not in (_train, _evaluate)):
         parser.error(f"not understood: {' '.join(word for word in rest)} (see posttrain {arguments.command} --help)")
     if late_overrides:
         arguments.overrides += late_overrides
@@ -145,7 +145,10 @@ def _describe_use(command: AddCommand) -> None:
 
     evaluate = command("evaluate", _evaluate, "Evaluate a model on the evaluation data of a YAML file.")
     evaluate.add_argument("model", metavar="MODEL", help="folder or hub name")
-    evaluate.add_argument("--config", type=Path, required=True, help="a whole run; its data.evaluation and evaluation")
+    evaluate.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the file's")
+    evaluate.add_argument(
+        "--config", type=Path, required=True, help="a whole run; its data.evaluation, evaluation, rewards and reference"
+    )
     evaluate.add_argument("--out", type=Path, required=True, help="JSON: each measure with its interval")
 
 
@@ -220,7 +223,7 @@ def _score(arguments: argparse.Namespace) -> None:
 def _evaluate(arguments: argparse.Namespace) -> None:
     from posttrain.commands import evaluate
 
-    evaluate.main(arguments.model, arguments.config, arguments.out)
+    evaluate.main(arguments.model, arguments.config, arguments.out, arguments.overrides)
 
 
 if __name__ == "__main__":

@@ -52,10 +52,10 @@ class Found:
     measures: Mapping[str, list[float]]
 
 
-def main(model: str, config_path: Path, out: Path) -> None:
+def main(model: str, config_path: Path, out: Path, overrides: Sequence[str] = ()) -> None:
     """Write `out` as JSON: "model", "n" records, "loss", "overall" and "measures" with their 95 % intervals."""
     check_output(out, (config_path,))
-    settings = config.load(config_path)
+    settings = config.load(config_path, overrides)
     records = evaluation_records(settings, config_path)
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
