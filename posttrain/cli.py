@@ -64,7 +64,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args(argv)
     # argparse takes positionals in one piece: overrides that follow an option are left over
     late_overrides = [word for word in rest if "=" in word and not word.startswith("-")]
-    if rest != late_overrides or (rest and arguments.run is not _train):
+    if rest != late_overrides or (rest and arguments.run not in (_train, _evaluate)):
         parser.error(f"not understood: {' '.join(word for word in rest)} (see posttrain {arguments.command} --help)")
     if late_overrides:
         arguments.overrides += late_overrides
@@ -119,7 +119,11 @@ def _describe_training(command: AddCommand) -> None:
 def _describe_use(command: AddCommand) -> None:
     sample = command("sample", _sample, "Generate responses to a file of prompts.")
     sample.add_argument("model", metavar="MODEL", help="folder or hub name")
-    sample.add_argument("--prompts", type=Path, required=True, help="JSONL with `prompt`, or text: one prompt a line")
+    sample.add_argument(
+        "--prompts", type=Path, required=True,
+        help="JSONL with `prompt`, text with one prompt a line, or a run's YAML file: the prompts of data.train",
+    )  # fmt: skip
+    sample.add_argument("--num-prompts", type=_whole, help="the first so many (all)")
     sample.add_argument("--out", type=Path, required=True, help="JSONL; generated_predictions.txt is written beside it")
     sample.add_argument("--decoding", choices=("greedy", "beam", "sampling"), default="greedy", help="(%(default)s)")
     sample.add_argument("--temperature", type=float, help="with sampling (1.0)")
@@ -137,12 +141,16 @@ def _describe_use(command: AddCommand) -> None:
 
     score = command("score", _score, "Score responses with a reward model.")
     score.add_argument("model", metavar="REWARD_MODEL", help="folder of a trained reward model")
-    score.add_argument("--data", type=Path, required=True, help="JSONL with `prompt` and `response`")
-    score.add_argument("--out", type=Path, required=True, help="JSONL: the same rows with `score`")
+    score.add_argument("--data", type=Path, required=True, help="JSONL with `prompt` and `response` or `responses`")
+    score.add_argument("--out", type=Path, required=True, help="JSONL: the same rows with `score` or `scores`")
+    score.add_argument("--pairs", type=Path, help="JSONL to write: each prompt's responses compared by their scores")
 
     evaluate = command("evaluate", _evaluate, "Evaluate a model on the evaluation data of a YAML file.")
     evaluate.add_argument("model", metavar="MODEL", help="folder or hub name")
-    evaluate.add_argument("--config", type=Path, required=True, help="a whole run; its data.evaluation and evaluation")
+    evaluate.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the file's")
+    evaluate.add_argument(
+        "--config", type=Path, required=True, help="a whole run; its data.evaluation, evaluation, rewards and reference"
+    )
     evaluate.add_argument("--out", type=Path, required=True, help="JSON: each measure with its interval")
 
 
@@ -198,6 +206,7 @@ def _sample(arguments: argparse.Namespace) -> None:
             max_new_tokens=arguments.max_new_tokens,
             seed=arguments.seed,
         ),
+        arguments.num_prompts,
     )
 
 
@@ -210,13 +219,13 @@ def _chat(arguments: argparse.Namespace) -> None:
 def _score(arguments: argparse.Namespace) -> None:
     from posttrain.commands import score
 
-    score.main(arguments.model, arguments.data, arguments.out)
+    score.main(arguments.model, arguments.data, arguments.out, arguments.pairs)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
     from posttrain.commands import evaluate
 
-    evaluate.main(arguments.model, arguments.config, arguments.out)
+    evaluate.main(arguments.model, arguments.config, arguments.out, arguments.overrides)
 
 
 if __name__ == "__main__":

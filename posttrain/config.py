@@ -179,6 +179,8 @@ class EvaluationSettings(Section):
     """Measures of generated responses: files of posttrain/evaluation/measures."""
     generate: bool = False
     """Whether to generate responses, which the measures need, or only compute the loss."""
+    decoding: Literal["greedy", "sampling"] = "greedy"
+    """How they are chosen: the likeliest tokens, or one sample from the distribution of the rollout."""
 
 
 class CheckpointSettings(Section):

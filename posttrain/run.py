@@ -4,14 +4,14 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from posttrain import plugins, randomness
-from posttrain.assembly.parts import RunParts
+from posttrain.assembly.parts import RunParts, check_models
 from posttrain.assembly.records import check_pairs, collator, load_records, measures_of, texts_of, tokenized
 from posttrain.config import RunConfig, parse, resolved
 from posttrain.data.loading import DataOrder
@@ -55,6 +55,7 @@ class Run:
         self._check_sections()
         self.trackers = TrackerConfig.model_validate(config.metrics.model_dump())
         check_trackers(self.trackers)
+        check_models(config)
         self.measures = measures_of(config.evaluation.measures)
         train_records = load_records(config.data.train, "data.train", self.consumes)
         evaluation_records = (
@@ -66,6 +67,7 @@ class Run:
         self.train_rows = tokenized(train_records, self.parts.start, config.data, "data.train")
         self.evaluation_rows = tokenized(evaluation_records, self.parts.start, config.data, "data.evaluation")
         self.algorithm = method.build(config.algorithm.settings, self.parts)
+        self.rewards = self._rewards()
         self._collate_evaluation: Callable[[Sequence[int]], Any] | None = None  # made once: DPO's scores the reference
 
     def _check_sections(self) -> None:
@@ -132,17 +134,16 @@ class Run:
         return RecordBatches(order, collate, device)
 
     def _engine(self, is_evaluation: bool = False) -> Any:
-        """The rollout engine; for evaluation, one greedy sample a prompt."""
+        """The rollout engine; for evaluation, with one response a prompt."""
         choice = self.config.rollout
         engine = choice.plugin if choice else plugins.find("rollouts", "in_process")
         settings = choice.settings if choice else engine.Config(max_new_tokens=self.config.data.max_response_tokens)
         changed: dict[str, Any] = {"seed": self.config.seed}
         if is_evaluation:
-            changed |= {"samples_per_prompt": 1, "is_greedy": True}
+            changed |= {"samples_per_prompt": 1, "is_greedy": self.config.evaluation.decoding == "greedy"}
         return engine.build(settings.model_copy(update=changed), self.parts.language_model, self.parts.start)
 
-    @cached_property
-    def rewards(self) -> list[WeightedReward]:
+    def _rewards(self) -> list[WeightedReward]:
         tokenizer, device = self.parts.start.tokenizer, self.ranks.device
         return [
             WeightedReward(

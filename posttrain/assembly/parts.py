@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from posttrain.config import RunConfig
+from posttrain.errors import InputError
 from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import (
@@ -18,12 +19,28 @@ from posttrain.models.loading import (
     load_backbone,
     load_language_model,
     load_tokenizer,
+    locate,
     new_scorer,
 )
 from posttrain.models.tokenizer import train_tokenizer
 from posttrain.training.distributed import Ranks
 
 SEQ2SEQ_TYPES = ("t5", "mt5", "umt5", "longt5", "bart", "mbart", "pegasus")
+
+
+def check_models(config: RunConfig) -> None:
+    """InputError that names the settings of a model folder that is not there, before anything is read or trained."""
+    named = {
+        "model.path": config.model.path,
+        "reference": config.reference,
+        "value_model.path": config.value_model.path if config.value_model else None,
+        **{f"rewards.{i}.model": getattr(it.choice.settings, "model", None) for i, it in enumerate(config.rewards)},
+    }
+    for path in dict.fromkeys(path for path in named.values() if path is not None):
+        try:
+            locate(path)
+        except InputError as error:
+            raise InputError(f"{', '.join(name for name in named if named[name] == path)}: {error}") from error
 
 
 @dataclass

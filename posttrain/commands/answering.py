@@ -18,15 +18,15 @@ def load_frozen(path: str) -> tuple[LanguageModel, Pretrained]:
     return freeze(LanguageModel(start.model)).to(device), start
 
 
-def check_output(path: Path, inputs: tuple[Path, ...], endings: tuple[str, ...] = ()) -> None:
+def check_output(path: Path, inputs: tuple[Path, ...], endings: tuple[str, ...] = (), option: str = "--out") -> None:
     """InputError, before any work is done, for an output that could not be written or would replace an input."""
     if endings and not path.name.lower().endswith(endings):
-        raise InputError(f"--out {path}: give a name that ends in {' or '.join(endings)}")
+        raise InputError(f"{option} {path}: give a name that ends in {' or '.join(endings)}")
     if path.is_dir():
-        raise InputError(f"--out {path}: is a folder; name a file in it")
+        raise InputError(f"{option} {path}: is a folder; name a file in it")
     ancestor = next(folder for folder in (path.parent, *path.parent.parents) if folder.exists())
     if not ancestor.is_dir():
-        raise InputError(f"--out {path}: {ancestor} is not a folder; give another path")
+        raise InputError(f"{option} {path}: {ancestor} is not a folder; give another path")
     for other in inputs:
         if other.exists() and other.resolve() == path.resolve():
-            raise InputError(f"--out {path}: would replace the input; give another path")
+            raise InputError(f"{option} {path}: would replace the input; give another path")

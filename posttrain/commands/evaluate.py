@@ -1,13 +1,15 @@
 """`posttrain evaluate`: a model on the evaluation data of a run's YAML file.
 
-A language model: its loss per token where the records have responses, and what its greedy responses are worth by the
-run's measures and rewards. A reward model: its accuracy and its scores of the recorded responses.
+A language model: its loss per token where the records have responses, what its responses are worth by the run's
+measures and rewards, and how far it is from the run's reference, where `reference:` names one. A reward model: its
+accuracy and its scores of the recorded responses.
 """
 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -32,7 +34,7 @@ from posttrain.errors import InputError, NumericStop
 from posttrain.evaluation.evaluate import Generated, generate_and_measure, loss_metrics
 from posttrain.evaluation.results import Interval, bootstrap_mean
 from posttrain.interfaces import Algorithm
-from posttrain.models.language_model import LanguageModel
+from posttrain.models.language_model import LanguageModel, kl_per_token
 from posttrain.models.loading import Pretrained, load_scorer, locate
 from posttrain.models.positions import check_positions
 from posttrain.models.scorer import HEAD_FILE, SequenceScorer
@@ -50,10 +52,10 @@ class Found:
     measures: Mapping[str, list[float]]
 
 
-def main(model: str, config_path: Path, out: Path) -> None:
+def main(model: str, config_path: Path, out: Path, overrides: Sequence[str] = ()) -> None:
     """Write `out` as JSON: "model", "n" records, "loss", "overall" and "measures" with their 95 % intervals."""
     check_output(out, (config_path,))
-    settings = config.load(config_path)
+    settings = config.load(config_path, overrides)
     records = evaluation_records(settings, config_path)
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
@@ -103,12 +105,16 @@ def of_language_model(path: str, settings: RunConfig, records: Sequence[Record])
 
 
 def _generated(model: LanguageModel, start: Pretrained, settings: RunConfig, rows: Sequence[Tokenized]) -> Generated:
-    """Greedy responses from the run's own engine, with every measure and reward that it names."""
+    """Responses from the run's own engine, with every measure and reward that it names, and the KL to `reference`.
+
+    KL is exact at every token, at temperature 1 over the whole vocabulary, and summed over the response.
+    """
     choice = settings.rollout
     engine = choice.plugin if choice else plugins.find("rollouts", "in_process")
     chosen = choice.settings if choice else engine.Config(max_new_tokens=settings.data.max_response_tokens)
-    greedy: Any = chosen.model_copy(update={"samples_per_prompt": 1, "is_greedy": True, "seed": settings.seed})
-    lengths = [(len(row.prompt), greedy.max_new_tokens) for row in rows]
+    is_greedy = settings.evaluation.decoding == "greedy"
+    own: Any = chosen.model_copy(update={"samples_per_prompt": 1, "is_greedy": is_greedy, "seed": settings.seed})
+    lengths = [(len(row.prompt), own.max_new_tokens) for row in rows]
     check_positions(start.model.config, lengths, "data.evaluation", POSITIONS_REMEDY)
     device = next(model.parameters()).device
     rewards = {
@@ -116,7 +122,15 @@ def _generated(model: LanguageModel, start: Pretrained, settings: RunConfig, row
         for reward in settings.rewards
     }
     measures = measures_of(settings.evaluation.measures)
-    return generate_and_measure(engine.build(greedy, model, start), rows, rewards, measures, BATCH, device)
+    kl = partial(kl_per_token, model, _reference(settings.reference, start)) if settings.reference else None
+    return generate_and_measure(engine.build(own, model, start), rows, rewards, measures, BATCH, device, kl)
+
+
+def _reference(path: str, start: Pretrained) -> LanguageModel:
+    model, its_start = load_frozen(path)
+    if its_start.tokenizer.get_vocab() != start.tokenizer.get_vocab():
+        raise InputError(f"reference: {path} has another vocabulary than the model; name the one it was trained from")
+    return model
 
 
 @torch.no_grad()

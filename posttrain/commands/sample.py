@@ -7,10 +7,10 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
-from posttrain import durable_files
+from posttrain import config, durable_files
 from posttrain.batches import Prompts
 from posttrain.commands.answering import ANY_LENGTH, check_output, load_frozen
-from posttrain.data.collate import Encoder, Tokenized, prompts, tokenize
+from posttrain.data.collate import Encoder, Tokenized, prompt_of, prompts, tokenize
 from posttrain.data.jsonl import write_rows
 from posttrain.data.records import Prompt
 from posttrain.data.sources import prompt_jsonl
@@ -81,12 +81,12 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def main(model_path: str, prompts_path: Path, out: Path, decoding: Decoding) -> None:
+def main(model_path: str, prompts_path: Path, out: Path, decoding: Decoding, num_prompts: int | None = None) -> None:
     """Write `out` (one row a prompt) and, beside it, the first response of each prompt as a line of text."""
     predictions = out.with_name(PREDICTIONS)
     check_output(out, (prompts_path,), (".jsonl", ".jsonl.gz"))
     check_output(predictions, (prompts_path,))
-    records = prompt_jsonl.load(prompt_jsonl.Config(path=prompts_path, ignored_fields=RECORDED))
+    records = read_prompts(prompts_path, num_prompts)
     model, start = load_frozen(model_path)
     rows = tokenized_prompts(records, start, decoding.max_new_tokens, str(prompts_path))
     answers = answer(model, start, rows, decoding)
@@ -98,6 +98,20 @@ def main(model_path: str, prompts_path: Path, out: Path, decoding: Decoding) -> 
     is_cut = [one.is_cut for some in answers for one in some]
     share = sum(is_cut) / len(is_cut)
     print(f"{out}: {len(is_cut)} responses, {share:.1%} cut at {decoding.max_new_tokens} tokens; {predictions}")
+
+
+def read_prompts(path: Path, num: int | None = None) -> list[Prompt]:
+    """The first `num` prompts of a file of them, or of the training data that a run's YAML file names."""
+    if path.name.lower().endswith((".yaml", ".yml")):
+        choice = config.load(path).data.train
+        records = [prompt_of(record) for record in choice.plugin.load(choice.settings)]
+    else:
+        records = prompt_jsonl.load(prompt_jsonl.Config(path=path, ignored_fields=RECORDED))
+    if not records:
+        raise InputError(f"{path}: its data.train gives no prompts")
+    if num is not None and num not in range(1, len(records) + 1):
+        raise InputError(f"--num-prompts {num}: {path} has {len(records)} prompts; give 1 to {len(records)}")
+    return records[:num]
 
 
 def tokenized_prompts(
@@ -129,12 +143,12 @@ def answer(
 
 
 def _token_by_token(model: LanguageModel, start: Pretrained, decoding: Decoding) -> Respond:
-    config = in_process.Config(
+    settings = in_process.Config(
         temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p, seed=decoding.seed,
         max_new_tokens=decoding.max_new_tokens, samples_per_prompt=decoding.num_samples,
         is_greedy=decoding.kind == "greedy",
     )  # fmt: skip
-    engine = in_process.build(config, model, start)
+    engine = in_process.build(settings, model, start)
 
     def respond(batch: Prompts, step: int) -> list[Answer]:
         rollout = engine.generate(batch, step)

@@ -2,10 +2,13 @@
 
 Rows of one form: {"prompt", "response"}; {"prompt", "responses"}, as `posttrain sample` writes them; or comparisons as
 `preference_jsonl` reads them ("responses" and "pairs", or "chosen" and "rejected"), which also give an accuracy.
+
+With --pairs also the comparisons that the scores make: data for a preference method, labelled by the reward model.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
@@ -20,7 +23,7 @@ from posttrain.data.jsonl import Row, read_rows, write_rows
 from posttrain.data.lines import Where
 from posttrain.data.records import Comparison, Pair, Prompt
 from posttrain.data.sources import preference_jsonl, prompt_jsonl
-from posttrain.errors import NumericStop
+from posttrain.errors import InputError, NumericStop
 from posttrain.models.loading import load_scorer
 from posttrain.models.positions import check_positions
 from posttrain.models.scorer import ScoreStatistics, SequenceScorer
@@ -28,6 +31,7 @@ from posttrain.training.distributed import start_ranks
 from posttrain.training.progress import Progress
 
 RESPONSES_AT_ONCE = 64
+ENDINGS = (".jsonl", ".jsonl.gz")
 COMPARISON_FIELDS = ("prompt", "responses", "pairs", "chosen", "rejected", *prompt_jsonl.PROMPT_DETAILS)
 ADDED = {
     "response": ("score", "normalized_score"),
@@ -42,20 +46,35 @@ class RowResponses:
     """A row of the file as it is, what a reward model reads of it, and which of its responses are better."""
 
     row: Row
+    where: Where
     prompt: str
     responses: tuple[str, ...]
-    pairs: tuple[Pair, ...] = ()
+    comparison: Comparison | None = None  # where the file gave one
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        return self.comparison.pairs if self.comparison else ()
 
 
-def main(model: str, data: Path, out: Path) -> None:
-    """Write `out`: the rows of `data` in their order with the scores added. Prints mean, std and accuracy."""
-    check_output(out, (data,), (".jsonl", ".jsonl.gz"))
+def main(model: str, data: Path, out: Path, pairs: Path | None = None) -> None:
+    """Write `out`: the rows of `data` in their order with the scores added. Prints mean, std and accuracy.
+
+    `pairs` is where comparisons of each prompt's responses go, as `preference_jsonl` reads them.
+    """
+    check_output(out, (data,), ENDINGS)
+    if pairs is not None:
+        check_output(pairs, (data,), ENDINGS, "--pairs")
+        if pairs.resolve() == out.resolve():
+            raise InputError(f"--pairs {pairs}: is where --out goes; give another path")
     rows = read(data)
+    asked = None if pairs is None else prompts_to_compare(rows, data)
     scorer, tokenizer, statistics = load_scorer(model)
     scores = score(scorer.to(start_ranks().device), tokenizer, rows, str(data))
     with durable_files.faults_named(out, "give another path or make room"):
         out.parent.mkdir(parents=True, exist_ok=True)
         write_rows(out, (with_scores(row, some, statistics) for row, some in zip(rows, scores, strict=True)))
+    if pairs is not None and asked is not None:
+        write_pairs(pairs, [compare(*one) for one in zip(asked, rows, scores, strict=True)])
     every = [one for some in scores for one in some]
     std = stdev(every) if len(every) > 1 else 0.0
     print(f"{out}: {len(every)} responses, mean score {fmean(every):.3f}, std {std:.3f}")
@@ -75,7 +94,7 @@ def read(path: Path) -> list[RowResponses]:
     elif "responses" in first or "chosen" in first or "rejected" in first:
         others = {name for _, row in rows for name in row} - set(COMPARISON_FIELDS)
         comparisons = preference_jsonl.load(preference_jsonl.Config(path=path, ignored_fields=tuple(sorted(others))))
-        judged = [_compared(row, comparison) for (_, row), comparison in zip(rows, comparisons, strict=True)]
+        judged = [_compared(*row, comparison) for row, comparison in zip(rows, comparisons, strict=True)]
     else:
         raise where.fault('nothing to score; expected "response", "responses", or "chosen" and "rejected"')
     for (where, row), one in zip(rows, judged, strict=True):
@@ -92,7 +111,7 @@ def _form(row: Row) -> str:
 def _one_response(row: Row, where: Where) -> RowResponses:
     """Empty texts are scored as well: a model can answer nothing, and a classifier's prompt is empty."""
     prompt, response = (text(row, where, name, is_empty_allowed=True) for name in ("prompt", "response"))
-    return RowResponses(row, prompt, (response,))
+    return RowResponses(row, where, prompt, (response,))
 
 
 def _several_responses(row: Row, where: Where) -> RowResponses:
@@ -100,11 +119,42 @@ def _several_responses(row: Row, where: Where) -> RowResponses:
         as_text(found, where, f"responses[{i}]", is_empty_allowed=True)
         for i, found in enumerate(items(row, where, "responses"))
     ]
-    return RowResponses(row, text(row, where, "prompt", is_empty_allowed=True), tuple(responses))
+    return RowResponses(row, where, text(row, where, "prompt", is_empty_allowed=True), tuple(responses))
 
 
-def _compared(row: Row, comparison: Comparison) -> RowResponses:
-    return RowResponses(row, comparison.prompt.text, comparison.responses, comparison.pairs)
+def _compared(where: Where, row: Row, comparison: Comparison) -> RowResponses:
+    return RowResponses(row, where, comparison.prompt.text, comparison.responses, comparison)
+
+
+def prompts_to_compare(rows: Sequence[RowResponses], data: Path) -> list[Prompt]:
+    """The prompt of each row with its references, id and facts. InputError for rows with one response only."""
+    single = [row.where for row in rows if len(row.responses) < 2]
+    if single:
+        raise InputError(
+            f"--pairs: {len(single)} of {len(rows)} rows of {data} have one response, line {single[0].line} first; "
+            "sample more of each prompt (posttrain sample --decoding sampling --num-samples 2)"
+        )
+    seen: dict[str, Where] = {}
+    return [
+        row.comparison.prompt if row.comparison else prompt_jsonl.prompt_of(row.row, row.where, seen) for row in rows
+    ]
+
+
+def compare(prompt: Prompt, row: RowResponses, scores: Sequence[float]) -> Comparison:
+    """Every pair of the responses, the higher score the better. Equal texts are a tie, whatever rounding says."""
+    pairs = []
+    for first, second in combinations(range(len(scores)), 2):
+        is_tie = scores[first] == scores[second] or row.responses[first] == row.responses[second]
+        pairs.append(Pair(first, second, 0 if is_tie else 1 if scores[first] > scores[second] else 2))
+    return Comparison(prompt, row.responses, tuple(pairs))
+
+
+def write_pairs(path: Path, comparisons: Sequence[Comparison]) -> None:
+    with durable_files.faults_named(path, "give another path or make room"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_rows(path, (preference_jsonl.to_row(comparison) for comparison in comparisons))
+    labels = [pair.label for comparison in comparisons for pair in comparison.pairs]
+    print(f"{path}: {len(labels)} pairs of {len(comparisons)} prompts, {labels.count(0)} of them ties")
 
 
 @torch.no_grad()

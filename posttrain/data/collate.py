@@ -6,6 +6,7 @@ reported before anything is trained. Nothing is cut unless the configuration nam
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,8 @@ from posttrain.errors import InputError
 
 PromptTruncation = Literal["error", "left", "right"]
 ResponseTruncation = Literal["error", "right"]
+
+SENTENCEPIECE_BLANK = "▁"
 
 
 @dataclass
@@ -37,7 +40,19 @@ class Encoder:
         return [self._prompt(ids) for ids in self._encode(texts, add_special_tokens=True)]
 
     def responses(self, texts: Sequence[str]) -> list[list[int]]:
+        if self._has_own_blank:
+            texts = [text.removeprefix(" ") for text in texts]
         return [self._response(ids) for ids in self._encode(texts, add_special_tokens=False)]
+
+    @cached_property
+    def _has_own_blank(self) -> bool:
+        """The tokenizer puts a blank before any text, also before one that begins with a blank (Llama 2).
+
+        A response that goes on after a blank would have two: tokens that no continuous text has.
+        """
+        bare, spaced = self._encode(["a", " a"], add_special_tokens=False)
+        begins = str(self.tokenizer.convert_ids_to_tokens(bare[:1])[:1])
+        return SENTENCEPIECE_BLANK in begins and spaced[1:] == bare
 
     def _encode(self, texts: Sequence[str], add_special_tokens: bool) -> list[list[int]]:
         return self.tokenizer(list(texts), add_special_tokens=add_special_tokens).input_ids if texts else []

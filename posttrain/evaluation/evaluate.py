@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from posttrain.batches import Rollout
+from posttrain.batches import Rollout, Sequences
 from posttrain.data.collate import Tokenized, prompts
 from posttrain.data.records import Prompt
 from posttrain.interfaces import Algorithm, Reward, RolloutEngine
 
 Measure = Callable[[Sequence[str], Sequence[Prompt]], list[float]]
+Divergence = Callable[[Sequences], Tensor]
+"""From the model that wrote the responses to another, at each of their tokens, [B, R]."""
 
 
 @torch.no_grad()
@@ -45,18 +48,21 @@ class Generated:
 
 def generate_and_measure(
     engine: RolloutEngine, rows: Sequence[Tokenized], rewards: Mapping[str, Reward], measures: Mapping[str, Measure],
-    batch_size: int, device: torch.device,
+    batch_size: int, device: torch.device, kl: Divergence | None = None,
 ) -> Generated:  # fmt: skip
     """The engine must give one sample a prompt. Batch i draws from the random streams of step i."""
     records: list[Prompt] = []
     responses: list[str] = []
     scores: dict[str, list[float]] = {f"reward/{name}": [] for name in rewards} | {"length": [], "cut_share": []}
+    scores |= {"kl": []} if kl else {}
     for step, start in enumerate(range(0, len(rows), batch_size)):
         rollout: Rollout = engine.generate(prompts(rows[start : start + batch_size]).to(device), step)
         records += rollout.examples
         responses += rollout.texts
         scores["length"] += rollout.sequences.lengths.tolist()
         scores["cut_share"] += rollout.is_cut.float().tolist()
+        if kl:
+            scores["kl"] += kl(rollout.sequences).sum(-1).tolist()
         for name, reward in rewards.items():
             scores[f"reward/{name}"] += reward(rollout).totals().tolist()
     for name, measure in measures.items():

@@ -66,7 +66,7 @@ def locate(path: str, needed: str = "config.json") -> str:
             raise InputError(f"{folder}/{needed}: missing, so {folder} is not a {kind} folder")
         return str(folder)
     if looks_like_folder or folder.exists():
-        raise InputError(f"model {path}: no such folder")
+        raise InputError(f"model {path}: no such folder; train that model first, or correct the path")
     return path
 
 

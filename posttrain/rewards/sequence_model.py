@@ -37,6 +37,11 @@ class Config(Settings):
         description="what happens to a text that is longer than the model's positions: end the run with counts, or cut "
         "this side, of the prompt before the response",
     )
+    gives: Literal["score", "probability"] = Field(
+        "score",
+        description="the score, normalised; or its logistic function, which a model trained on judgements means as the "
+        "probability that the response is good",
+    )
     batch_size: int = Field(64, gt=0, description="responses scored at a time")
 
 
@@ -64,9 +69,11 @@ class SequenceModelReward:
 
     @torch.no_grad()
     def rewards(self, sequences: Sequences) -> Tensor:
-        """(score − mean) / std · scale + bias of each response, [B]."""
+        """(score − mean) / std · scale + bias of each response, [B]; a probability in place of the normalised score."""
         scores = torch.cat([self.scorer(part) for part in sequences.split(self.config.batch_size)])
-        if self.config.should_normalize:
+        if self.config.gives == "probability":
+            scores = scores.sigmoid()
+        elif self.config.should_normalize:
             scores = (scores - self.statistics.mean) / max(self.statistics.std, 1e-6)
         return scores * self.config.scale + self.config.bias
 

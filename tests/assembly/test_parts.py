@@ -4,14 +4,16 @@ import pytest
 import torch
 from torch import nn
 
-from posttrain.assembly.parts import RunParts
+from posttrain.assembly.parts import RunParts, check_models
 from posttrain.config import parse
+from posttrain.errors import InputError
 from posttrain.models.actor_critic import SharedActorCritic
 from posttrain.models.language_model import Sampling
 from posttrain.training.distributed import Ranks
 from tests.tiny_models import T5, random_sequences, write_model
 
 SOURCE = {"source": "prompt_jsonl", "path": "unread.jsonl"}
+REWARD = {"kind": "sequence_model", "model": "a/b"}
 CONSUMED = {
     "sft": "demonstrations", "preference_reward_model": "preferences", "judgement_reward_model": "judgements",
     "dpo": "referenced_preferences", "ppo": "rollouts",
@@ -92,3 +94,19 @@ def test_a_shared_trunk_has_one_backbone(folder):
     separate = parts("ppo", {"path": folder}).actor_critic()
     count = [sum(p.numel() for p in m.parameters()) for m in (module, separate)]
     assert count[0] < 0.6 * count[1]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"model": {"path": "./no"}}, "model.path"),
+        ({"reference": "./no", "value_model": {"path": "./no"}}, "reference, value_model.path"),
+        ({"rewards": [REWARD, REWARD | {"name": "x", "model": "./no"}]}, "rewards.1.model"),
+    ],
+)  # fmt: skip
+def test_settings_that_name_a_missing_model(changes, named, folder):
+    sections = {"model": {"path": folder}, "reference": folder} | changes
+    config = parts("ppo", sections.pop("model"), **sections).config
+    with pytest.raises(InputError) as caught:
+        check_models(config)
+    assert str(caught.value) == f"{named}: model ./no: no such folder; train that model first, or correct the path"

@@ -11,10 +11,12 @@ from posttrain.data.records import Prompt
 from posttrain.evaluation.measures import rouge
 from posttrain.evaluation.results import bootstrap_mean
 from posttrain.functional.preference import bradley_terry_loss
+from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import load_language_model, load_scorer
+from posttrain.rollouts import in_process
 from tests.commands.conftest import MEAN, STD
 from tests.commands.test_score import direct
-from tests.tiny_models import END, ONE_PER_FAMILY, plain_logprobs
+from tests.tiny_models import END, ONE_PER_FAMILY, plain_logits, plain_logprobs, randomize, response_of_row, write_model
 
 DEMONSTRATIONS = [
     {"prompt": "ba ce", "response": "di fo gu", "references": ["di fo"]},
@@ -129,6 +131,39 @@ def test_a_ppo_run(model_folder, reward_folder, write, evaluate):
     assert found["measures"]["reward/mine"] == cell(rewards)
 
 
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+def test_sampled_responses_and_their_kl_to_the_reference(name, model_folder, write, evaluate, tmp_path):
+    prompts, folder = ["ba ce", "di", "fo gu ha"], model_folder(name)
+    other = write_model(name, tmp_path / "other")
+    changed = load_language_model(str(other), 0.0).model
+    randomize(changed, seed=5)
+    changed.save_pretrained(other)
+    data = write("data.jsonl", [{"prompt": prompt} for prompt in prompts])
+    wishes = {
+        "rollout": {"engine": "in_process", "max_new_tokens": LENGTH, "samples_per_prompt": 3, "temperature": 1.5},
+        "evaluation": {"decoding": "sampling"},
+        "reference": str(other),
+    }
+    found = evaluate(folder, "dpo", "prompt_jsonl", data, **wishes)
+    start = load_language_model(str(folder), 0.0)
+    config = in_process.Config(max_new_tokens=LENGTH, temperature=1.5)
+    ids = [start.tokenizer(prompt).input_ids for prompt in prompts]
+    batch = collate_prompts(ids, [Prompt(prompt) for prompt in prompts])
+    sequences = in_process.build(config, LanguageModel(start.model), start).generate(batch, 0).sequences
+    expected = []
+    for row, prompt_ids in enumerate(ids):
+        response = response_of_row(sequences, row)
+        with torch.no_grad():
+            p, q = (plain_logits(model, prompt_ids, response).log_softmax(-1) for model in (start.model, changed))
+        expected.append(float((p.exp() * (p - q)).sum()))
+    assert found["measures"]["kl"] == cell(expected)
+    assert min(expected) > 0.1
+    assert found["measures"]["length"] == cell(sequences.lengths.tolist())
+    assert evaluate(folder, "dpo", "prompt_jsonl", data, **wishes | {"reference": str(folder)})["measures"]["kl"] == (
+        cell([0.0, 0.0, 0.0])
+    )
+
+
 def scored(folder, prompt_ids: list[int], response_ids: list[int]) -> float:
     with torch.no_grad():
         sequences = collate_sequences(collate_prompts([prompt_ids], [Prompt("")]), [0], [response_ids])
@@ -182,5 +217,8 @@ def test_faults_are_lines_and_nothing_is_written(model_folder, reward_folder, wr
     assert "data.evaluation is missing" in refusal(model, "sft", "prompt_jsonl", data=limits | {"train": choice})
     assert 'data.jsonl:1: field "response" is missing' in refusal(model, "sft", "demonstration_jsonl")
     assert "no references" in refusal(model, "sft", "prompt_jsonl", evaluation={"measures": ["rouge"]})
+    assert "another vocabulary than the model" in refusal(
+        model, "sft", "prompt_jsonl", reference="builtin/decoder_only"
+    )
     long = {"train": choice, "evaluation": choice, "max_prompt_tokens": 12, "max_response_tokens": 63}
     assert "need more than the 64 positions" in refusal(model, "sft", "prompt_jsonl", data=long)

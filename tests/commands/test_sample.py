@@ -190,7 +190,37 @@ def test_outputs_that_cannot_be_written(out, message, model_folder, write, tmp_p
     assert message in capsys.readouterr().err
 
 
+@pytest.fixture
+def run_file(write, tmp_path):
+    """A run's YAML file whose data.train are demonstrations."""
+    data = write("train.jsonl", [{"prompt": prompt, "response": "ba", "id": prompt} for prompt in PROMPTS])
+    source = f"{{source: demonstration_jsonl, path: {data}}}"
+    path = tmp_path / "run.yaml"
+    path.write_text(
+        f"model: {{path: a/b}}\nalgorithm: {{name: sft}}\ndata: {{train: {source}, max_prompt_tokens: 3, "
+        "max_response_tokens: 3}\ntraining: {num_steps: 1, batch_size: 1, learning_rate: 0.1}\n"
+    )
+    return path
+
+
+def test_a_run_file_gives_the_prompts_of_its_training_data(run_file, model_folder, tmp_path):
+    for options, num in (((), 4), (("--num-prompts", 2), 2)):
+        out = tmp_path / "out.jsonl"
+        assert run(model_folder("t5"), run_file, out, *options) == 0
+        assert [(row["prompt"], row["id"]) for row in rows_of(out)] == [(prompt, prompt) for prompt in PROMPTS[:num]]
+
+
+@pytest.mark.parametrize("num", [0, 5])
+def test_no_more_prompts_than_there_are(num, run_file, model_folder, write, tmp_path, capsys):
+    lines = write("prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
+    for path in (run_file, lines):
+        assert run(model_folder("t5"), path, tmp_path / "out.jsonl", "--num-prompts", num) == 2
+        error = capsys.readouterr().err
+        assert error == f"posttrain: --num-prompts {num}: {path} has 4 prompts; give 1 to 4\n"
+
+
 def test_a_missing_model_is_named(write, tmp_path, capsys):
     prompts = write("prompts.jsonl", [{"prompt": "ba"}])
     assert run(tmp_path / "no", prompts, tmp_path / "out.jsonl") == 2
-    assert capsys.readouterr().err == f"posttrain: model {tmp_path / 'no'}: no such folder\n"
+    remedy = "train that model first, or correct the path"
+    assert capsys.readouterr().err == f"posttrain: model {tmp_path / 'no'}: no such folder; {remedy}\n"

@@ -8,7 +8,9 @@ import torch
 from posttrain import cli
 from posttrain.commands import score
 from posttrain.data.collate import collate_prompts, collate_sequences
-from posttrain.data.records import Pair, Prompt
+from posttrain.data.lines import Where
+from posttrain.data.records import Comparison, Pair, Prompt
+from posttrain.data.sources import preference_jsonl
 from posttrain.models.loading import load_scorer
 from tests.commands.conftest import MEAN, STD, rows_of
 from tests.tiny_models import END, ONE_PER_FAMILY
@@ -25,8 +27,8 @@ def direct(folder, prompt: str, response: str) -> float:
         return float(scorer(collate_sequences(collate_prompts([prompt_ids], [Prompt(prompt)]), [0], [response_ids])))
 
 
-def run(folder, data, out) -> int:
-    return cli.main(["score", str(folder), "--data", str(data), "--out", str(out)])
+def run(folder, data, out, *options) -> int:
+    return cli.main(["score", str(folder), "--data", str(data), "--out", str(out), *map(str, options)])
 
 
 @pytest.mark.parametrize("name", ONE_PER_FAMILY)
@@ -115,3 +117,65 @@ def test_a_language_model_is_no_reward_model(model_folder, write, tmp_path, caps
     data = write("data.jsonl", [{"prompt": "a", "response": "b"}])
     assert run(model_folder("t5"), data, tmp_path / "out.jsonl") == 2
     assert "is not a reward model" in capsys.readouterr().err
+
+
+def test_scores_become_comparisons_that_preference_jsonl_reads(reward_folder, write, tmp_path, capsys):
+    folder, texts = reward_folder("llama"), ["ba", "ce di", "ba", ""]
+    detailed = {"prompt": "be", "id": "n1", "references": ["fo"], "facts": {"label": 1}, "responses": texts}
+    data = write("data.jsonl", [detailed, {"prompt": "da", "responses": ["ha", "hu"]}])
+    assert run(folder, data, tmp_path / "out.jsonl", "--pairs", tmp_path / "new" / "pairs.jsonl") == 0
+    scores = [direct(folder, "be", text) for text in texts]
+    two = [direct(folder, "da", text) for text in ("ha", "hu")]
+    config = preference_jsonl.Config(path=tmp_path / "new" / "pairs.jsonl", should_allow_empty=True)
+    first, second = preference_jsonl.load(config)
+
+    def label(i: int, j: int) -> int:
+        return 0 if texts[i] == texts[j] else 1 if scores[i] > scores[j] else 2
+
+    order = [(0, 1), (0, 2), (0, 3), (1, 2), (1, 3), (2, 3)]
+    prompt = Prompt("be", "n1", ("fo",), {"label": 1})
+    assert first == Comparison(prompt, tuple(texts), tuple(Pair(i, j, label(i, j)) for i, j in order))
+    assert second == Comparison(Prompt("da"), ("ha", "hu"), (Pair(0, 1, 1 if two[0] > two[1] else 2),))
+    assert {label(i, j) for i, j in order} == {0, 1, 2}
+    assert rows_of(tmp_path / "out.jsonl")[0]["scores"] == pytest.approx(scores, abs=1e-5)
+    assert "pairs.jsonl: 7 pairs of 2 prompts, 1 of them ties" in capsys.readouterr().out
+
+
+def test_recorded_comparisons_get_the_reward_models_labels(reward_folder, write, tmp_path):
+    folder = reward_folder("t5")
+    ba, ce = (direct(folder, "be", response) for response in ("ba", "ce di"))
+    turns = [[{"role": "user", "content": "be"}, {"role": "assistant", "content": text}] for text in ("ba", "ce di")]
+    data = write("data.jsonl", [{"chosen": turns[0], "rejected": turns[1]}])
+    assert run(folder, data, tmp_path / "out.jsonl", "--pairs", tmp_path / "pairs.jsonl") == 0
+    assert rows_of(tmp_path / "pairs.jsonl") == [
+        {"prompt": "be", "responses": ["ba", "ce di"], "pairs": [[0, 1, 1 if ba > ce else 2]]}
+    ]
+
+
+def test_equal_scores_are_a_tie(tmp_path):
+    row = score.RowResponses({}, Where(tmp_path, 1), "be", ("a", "b", "c"))
+    labels = [pair.label for pair in score.compare(Prompt("be"), row, [1.0, 1.0, 2.0]).pairs]
+    assert labels == [0, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("rows", "pairs", "message"),
+    [
+        ([{"prompt": "a", "response": "b"}], "pairs.jsonl", "--pairs: 1 of 1 rows of"),
+        ([{"prompt": "a", "responses": ["b", "c"]}, {"prompt": "a", "responses": ["b"]}], "pairs.jsonl", "line 2"),
+        ([{"prompt": " ", "responses": ["b", "c"]}], "pairs.jsonl", 'data.jsonl:1: field "prompt" is empty'),
+        ([{"prompt": "a", "responses": ["b", "c"], "id": 3}], "pairs.jsonl", 'data.jsonl:1: field "id" must be text'),
+        ([{"prompt": "a", "responses": ["b", "c"], "id": "1"}] * 2, "pairs.jsonl", 'data.jsonl:2: id "1" was used'),
+        ([], "pairs.json", "--pairs {folder}/pairs.json: give a name that ends in .jsonl"),
+        ([], "data.jsonl", "--pairs {folder}/data.jsonl: would replace the input"),
+        ([], "out.jsonl", "--pairs {folder}/out.jsonl: is where --out goes"),
+    ],
+)  # fmt: skip
+def test_pairs_that_cannot_be_made(rows, pairs, message, reward_folder, write, tmp_path, capsys):
+    data = write("data.jsonl", rows)
+    before = sorted(tmp_path.iterdir())
+    assert run(reward_folder("llama"), data, tmp_path / "out.jsonl", "--pairs", tmp_path / pairs) == 2
+    error = capsys.readouterr().err
+    assert message.format(folder=tmp_path) in error
+    assert len(error.splitlines()) == 1
+    assert sorted(tmp_path.iterdir()) == before

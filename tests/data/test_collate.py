@@ -1,9 +1,14 @@
 """Text becomes ids within the limits, and batches hold each record's own tokens."""
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import Tokenizer, models
+from tokenizers.normalizers import Prepend, Replace, Sequence
+from transformers import PreTrainedTokenizerFast
 
 from posttrain.data.collate import (
     Encoder,
@@ -41,6 +46,24 @@ def test_a_decoder_only_tokenizer_that_ends_its_prompts_is_undone():
 def test_responses_end_and_have_no_start():
     for is_encoder_decoder in (True, False):
         assert encoder(is_encoder_decoder).responses(["ba be", ""]) == [[*ids("ba be"), END], [END]]
+
+
+def character_tokenizer(*normalizers: Any) -> PreTrainedTokenizerFast:
+    tokens = ["<unk>", "</s>", "▁", "a", "b", " ", "▁a", "▁b"]
+    merges = [("▁", "a"), ("▁", "b")]
+    tokenizer = Tokenizer(models.BPE({token: i for i, token in enumerate(tokens)}, merges, unk_token="<unk>"))
+    tokenizer.normalizer = Sequence(list(normalizers))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="</s>", unk_token="<unk>")
+
+
+def test_a_response_after_a_blank_is_encoded_as_in_a_continuous_text():
+    """Llama's tokenizer puts a blank before every text: "b" + " a" would be ▁b ▁ ▁a, but the text "b a" is ▁b ▁a."""
+    doubling = character_tokenizer(Prepend("▁"), Replace(" ", "▁"))
+    assert doubling("b a").tokens() == ["▁b", "▁a"]
+    assert doubling(" a").tokens() == ["▁", "▁a"]
+    assert Encoder(doubling, False, 9, 9).responses([" a", "a", "  a"]) == [[6, 1], [6, 1], [2, 6, 1]]
+    spelling = character_tokenizer()  # a blank is a token like any other
+    assert Encoder(spelling, False, 9, 9).responses([" a", "a"]) == [[5, 3, 1], [3, 1]]
 
 
 def test_an_empty_prompt_still_gives_a_model_something_to_read():

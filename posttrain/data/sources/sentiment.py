@@ -30,14 +30,14 @@ WORD = re.compile(r"\S+")
 class Config(Settings):
     path: Path
     records: Literal["judgements", "demonstrations", "prompts"]
-    """judgements: the whole text as a response, good if its label is 1; prompts: the beginning of the text;
+    """judgements: the text as a response, good if its label is 1; prompts: the beginning of the text;
     demonstrations: the beginning and its continuation, which together are the text as it was spaced."""
     prefix: str = ""
     """Put before every prompt; the prompt of a judgement is the prefix alone."""
     prompt_words: PositiveInt = 8
     """Words of the text that make the prompt of a demonstration or a prompt."""
     response_words: PositiveInt | None = None
-    """Most words of a demonstration's response; None takes the whole rest of the text."""
+    """Most words of the response of a demonstration or a judgement; None takes the whole rest of the text."""
     short_texts: Literal["refuse", "drop"] = "refuse"
     """What becomes of a text without a word after `prompt_words` (judgements take any length)."""
     label: Literal[0, 1] | None = None
@@ -62,7 +62,7 @@ def load(config: Config) -> list[Record]:
         if not prompts:
             raise InputError(f"{config.path}: no row from start {config.start} on has label {config.label}; widen num")
     if config.records == "judgements":
-        return [Judgement(_begin(prompt, config.prefix), prompt.text, prompt.facts["label"] == 1) for prompt in prompts]
+        return [_judge(prompt, config) for prompt in prompts]
     prompts = _long_enough(prompts, config)
     return [_divide(prompt, config) for prompt in prompts]
 
@@ -75,6 +75,12 @@ def _prompt(row: Row, where: Where, ignored: tuple[str, ...]) -> Prompt:
         raise where.fault('field "text" holds nothing but line breaks; remove the row')
     id = text(row, where, "id") if "id" in row else ""
     return Prompt(plain, id, facts={"label": choice(row, where, "label", (0, 1))})
+
+
+def _judge(whole: Prompt, config: Config) -> Judgement:
+    """The whole text, or as many of its first words as a model that is to be judged writes."""
+    ends = [match.end() for match in WORD.finditer(whole.text)][: config.response_words]
+    return Judgement(_begin(whole, config.prefix), whole.text[: ends[-1]], whole.facts["label"] == 1)
 
 
 def _begin(whole: Prompt, beginning: str) -> Prompt:

@@ -38,6 +38,13 @@ def test_a_judgement_holds_the_whole_text(path):
     assert [judgement.is_good for judgement in loaded] == [False, True] * 10
 
 
+def test_a_judgement_of_the_first_words(path):
+    [first, *_] = load(path, "judgements", response_words=4, shuffle_seed=None)
+    assert first == Judgement(Prompt("", "n0", facts={"label": 0}), "film 0 was  quite", False)
+    [whole, *_] = load(path, "judgements", response_words=7, shuffle_seed=None)
+    assert whole.response == "film 0 was  quite\tnice , really"
+
+
 def test_a_demonstration_is_divided_between_words_with_its_blanks(path):
     [first, *_] = load(path, "demonstrations", prompt_words=3, shuffle_seed=None)
     assert first == Demonstration(Prompt("film 0 was", "n0", facts={"label": 0}), "  quite\tnice , really")
