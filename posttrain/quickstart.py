@@ -29,7 +29,7 @@ from posttrain.worlds.grounded_qa.truth import judge
 
 CONFIGS = Path(__file__).parent / "quickstart_configs"
 STAGES = ("sft", "labels", "reward_model", "ppo", "dpo", "evaluation")
-NUM_LABELLED, NUM_HELD_OUT, NUM_EVALUATED = 500, 100, 200
+NUM_LABELLED, NUM_HELD_OUT, NUM_EVALUATED = 2000, 150, 200
 SAMPLES_PER_PROMPT = 4
 MAX_PROMPT_TOKENS, MAX_NEW_TOKENS = 224, 96
 MAX_RECORDED_TOKENS = 160  # a sampled text can take more tokens when it is read than when it was written

@@ -22,7 +22,7 @@ from posttrain.worlds.grounded_qa.truth import gold
 class Config(Settings):
     seed: int = 0
     num_annotators: int = Field(default=8, ge=1)
-    scale: float = Field(default=8.0, gt=0)
+    scale: float = Field(default=12.0, gt=0)
     """Logits per unit of true reward: the larger, the surer the annotators."""
     tie_theta: float = Field(default=2.0, ge=1)
     """θ: 1 never ties; two equal answers tie with probability (θ - 1) / (θ + 1)."""
