@@ -31,17 +31,21 @@ CPU = torch.device("cpu")
 
 
 def shuffled(comparisons: list[Record], seed: int) -> list[Record]:
-    """Each preference is turned round by the toss of a coin; ties stay."""
+    """Exactly half of the preferences at each place of the comparisons, drawn at random, are turned round; ties stay.
+
+    Half and not the toss of a coin: in a few hundred tosses a reward model would find which side won.
+    """
     rng = random.Random(seed)
-    found: list[Record] = []
-    for comparison in comparisons:
-        assert isinstance(comparison, Comparison)
-        pairs = [
-            replace(pair, label=3 - pair.label) if pair.label and rng.random() < 0.5 else pair
-            for pair in comparison.pairs
-        ]
-        found.append(replace(comparison, pairs=tuple(pairs)))
-    return found
+    decided: dict[int, list[tuple[int, int]]] = {}
+    rows = [list(comparison.pairs) for comparison in comparisons if isinstance(comparison, Comparison)]
+    for row, pairs in enumerate(rows):
+        for place, pair in enumerate(pairs):
+            if pair.label:
+                decided.setdefault(place, []).append((row, place))
+    for places in decided.values():
+        for row, place in rng.sample(places, len(places) // 2):
+            rows[row][place] = replace(rows[row][place], label=3 - rows[row][place].label)
+    return [replace(comparison, pairs=tuple(pairs)) for comparison, pairs in zip(comparisons, rows, strict=True)]
 
 
 def trained_reward(start: str, comparisons: list[Record], folder: Path) -> sequence_model.SequenceModelReward:

@@ -9,8 +9,7 @@ from torch import nn
 from posttrain.config import TrainingSettings
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import load_language_model, new_scorer
-from posttrain.training.muon import MOMENTUM, Muon, orthogonalized
-from posttrain.training.optimizer import build_optimizer
+from posttrain.training.optimizer import MOMENTUM, Muon, build_optimizer, orthogonalized
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (12, 5), (5, 12)])
