@@ -198,7 +198,8 @@ def test_killed_in_the_middle_of_saves_it_ends_with_the_same_bytes(tmp_path: Pat
     checkpoints = killed / "checkpoints"
     for after in (6, 30):
         pid = forked.start(lambda: train(killed))
-        forked.wait_until(lambda after=after: (checkpoints / f"step-{after:08d}").exists())
+        # At or after: older ones are removed, and a busy machine may not let this process see each of them.
+        forked.wait_until(lambda after=after: any(int(path.name[5:]) >= after for path in checkpoints.glob("step-*")))
         forked.wait_until(lambda: any(checkpoints.glob(".tmp-*")))
         os.kill(pid, signal.SIGKILL)
         assert forked.wait(pid) == -signal.SIGKILL
