@@ -22,7 +22,7 @@ class Config(Settings):
     """Share where one stated value is none of those that the pages give."""
     irrelevant: float = Field(default=0.25, ge=0, le=1)
     """Share with something from the passages that was not asked: a sub-sentence or a sentence of its own."""
-    repeated: float = Field(default=0.4, ge=0, le=1)
+    repeated: float = Field(default=0.2, ge=0, le=1)
     """Share that tell one sentence a second time."""
 
 
