@@ -112,6 +112,23 @@ def test_a_response_does_not_see_its_batch(model, sequences):
         assert torch.allclose(alone, together[row], atol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2"])
+def test_a_prompt_is_read_once_for_all_its_responses(name, model_folder, sequences):
+    model = LanguageModel(load_language_model(str(model_folder(name)), 0.0).model).eval()
+    read = []
+
+    def count(module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        read.append(args[0].numel())
+
+    model.hf_model.get_input_embeddings().register_forward_pre_hook(count)
+    model(sequences)
+    # Three prompts and six responses, padded to 6 and 5 tokens.
+    assert read == [3 * 6, 6 * 5]
+    read.clear()
+    model(sequences.select([0, 3, 4]))
+    assert len(read) == 1, "one response a prompt: nothing to share"
+
+
 def test_logits_in_chunks_are_the_same(model, sequences, monkeypatch):
     whole = model(sequences)
     whole_gradients = gradients(model, whole.square().sum())

@@ -1,33 +1,63 @@
-"""Decoder-only language models (GPT-2, Llama, Qwen): prompt and response share one stream.
-
-Each row of the forward is `prompt, response, padding`: positions count from 0 and padding comes last, where
-causal attention never looks back at it. So neither position ids nor an attention mask are needed.
-"""
+"""Decoder-only language models (GPT-2, Llama, Qwen): prompt and response share one stream."""
 
 import torch
-from jaxtyping import Float
+import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from posttrain.batches import Sequences
 
 
 def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
     """Last hidden states after 0, 1, ..., R response tokens; see `interfaces.ModelFamily`."""
+    used, index = sequences.prompt_index.unique(return_inverse=True)
+    is_shared = len(used) < len(sequences) and getattr(backbone.config, "sliding_window", None) is None
+    read = _states_of_shared_prompts(backbone, sequences, used, index) if is_shared else _states(backbone, sequences)
+    return F.pad(read, (0, 0, 0, sequences.response_ids.shape[1] + 1 - read.shape[1]))
+
+
+def _states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
+    """Each row is `prompt, response, padding`: positions count from 0 and padding comes last, where causal attention
+    never looks back at it. So neither position ids nor an attention mask are needed."""
     prompt_lengths = sequences.prompts.lengths[sequences.prompt_index]
-    rows = len(sequences)
     longest_prompt, longest_response = int(prompt_lengths.max()), int(sequences.lengths.max())
     width = int((prompt_lengths + sequences.lengths).max())
-    ids = sequences.prompts.ids.new_zeros(rows, longest_prompt + longest_response)
+    ids = sequences.prompts.ids.new_zeros(len(sequences), longest_prompt + longest_response)
     ids[:, :longest_prompt] = sequences.prompts.ids[sequences.prompt_index][:, :longest_prompt]
-    columns = torch.arange(longest_response, device=ids.device)
-    after_prompt = prompt_lengths.unsqueeze(1) + columns
+    columns = torch.arange(longest_response + 1, device=ids.device)
+    after_prompt = prompt_lengths.unsqueeze(1) + columns[:-1]
     ids.scatter_(1, after_prompt, sequences.response_ids[:, :longest_response])
     hidden = backbone.base_model(input_ids=ids[:, :width], use_cache=False).last_hidden_state
-    total = sequences.response_ids.shape[1] + 1
-    read = prompt_lengths.unsqueeze(1) - 1 + torch.arange(total, device=ids.device)
-    read = read.clamp(max=width - 1).unsqueeze(-1).expand(-1, -1, hidden.shape[-1])
-    return hidden.gather(1, read)
+    return _gather(hidden, (prompt_lengths.unsqueeze(1) - 1 + columns).clamp(max=width - 1))
+
+
+def _states_of_shared_prompts(
+    backbone: PreTrainedModel, sequences: Sequences, used: Int[Tensor, "U"], index: Int[Tensor, "B"]
+) -> Float[Tensor, "B R1 D"]:
+    """Each prompt is read once, and its keys and values serve all of its responses. Gradients flow through them."""
+    lengths = sequences.prompts.lengths[used]
+    width, longest_response = int(lengths.max()), int(sequences.lengths.max())
+    read = backbone.base_model(
+        input_ids=sequences.prompts.ids[used, :width], use_cache=True, cache=DynamicCache(config=backbone.config)
+    )
+    first = _gather(read.last_hidden_state, lengths.unsqueeze(1) - 1)[index]
+    if longest_response == 0:
+        return first
+    read.cache.batch_select_indices(index)
+    columns = torch.arange(longest_response, device=index.device)
+    mask = torch.arange(width + longest_response, device=index.device).expand(len(index), -1)
+    hidden = backbone.base_model(
+        input_ids=sequences.response_ids[:, :longest_response],
+        attention_mask=((mask < lengths[index].unsqueeze(1)) | (mask >= width)).long(),
+        position_ids=lengths[index].unsqueeze(1) + columns,
+        cache=read.cache, use_cache=True,
+    ).last_hidden_state  # fmt: skip
+    return torch.cat([first, hidden], dim=1)
+
+
+def _gather(hidden: Float[Tensor, "B C D"], columns: Int[Tensor, "B R"]) -> Float[Tensor, "B R D"]:
+    return hidden.gather(1, columns.unsqueeze(-1).expand(-1, -1, hidden.shape[-1]))
 
 
 def logits(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
