@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -12,10 +13,12 @@ from posttrain.worlds.grounded_qa.grammar import ATTRIBUTES, QUESTIONS, VALUES, 
 from posttrain.worlds.grounded_qa.names import TITLES
 from posttrain.worlds.grounded_qa.pretraining import Config
 
-NONE = {"repeat_share": 0.0, "check_share": 0.0, "ask_share": 0.0, "restore_share": 0.0, "copy_share": 0.0}
+SHARES = ("names_share", "check_share", "count_share", "ask_share", "restore_share", "copy_share")
+NONE: dict[str, Any] = dict.fromkeys(SHARES, 0.0)
+NAMES = {*TITLES, *(value for values in VALUES.values() for value in values)}
 
 
-def texts(num: int = 300, **settings: float) -> list[Demonstration]:
+def texts(num: int = 300, **settings: Any) -> list[Demonstration]:
     records = load(SourceConfig(split="pretraining", num=num, pretraining=Config.model_validate(settings)))
     demonstrations = [record for record in records if isinstance(record, Demonstration)]
     assert len(demonstrations) == num
@@ -52,13 +55,47 @@ def test_no_text_is_about_the_task() -> None:
 
 def test_a_repetition_has_the_same_names_once_each() -> None:
     numbers = set()
-    for text in texts(repeat_share=1.0, max_names=5):
+    for text in texts(names_share=1.0, find_share=0.0, max_names=5):
         names = text.response.split()
         assert text.prompt.text == "repeat: " + text.response
         assert len(set(names)) == len(names)
-        assert set(names) <= {*TITLES, *(value for values in VALUES.values() for value in values)}
+        assert set(names) <= NAMES
         numbers.add(len(names))
     assert numbers == {1, 2, 3, 4, 5}
+
+
+def test_names_are_found() -> None:
+    numbers: Counter[str] = Counter()
+    for text in texts(names_share=1.0, find_share=1.0, max_names=8):
+        head, *listed = text.prompt.text.split()
+        assert head == "find:"
+        assert 1 <= len(listed) == len(set(listed)) <= 8
+        *parts, rest = [part.strip() for part in text.response.split(".")]
+        assert rest == ""
+        assert 1 <= len(parts) // 2 <= 4
+        assert set(listed) | set(parts[::2]) <= NAMES
+        for row, (name, verdict) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+            assert verdict == ("again" if name in parts[: 2 * row : 2] else "right" if name in listed else "wrong")
+            numbers[verdict] += 1
+    assert min(numbers.values()) > 0.15 * sum(numbers.values())
+    assert len(numbers) == 3
+
+
+def test_counts_are_right() -> None:
+    words = ("no", "one", "two", "three", "four")
+    seen = set()
+    for text in texts(**NONE | {"count_share": 1.0, "max_checks": 4}):
+        assert text.prompt.text.startswith("context: ")
+        known = {claim for _, body in pages(text) for claim in claims(body)}
+        body, count = text.response.split(" So ")
+        told = claims(body)
+        assert None not in told
+        again = sum(claim in told[:row] for row, claim in enumerate(told))
+        right = len(set(told) & known)
+        wrong = len(told) - again - right
+        assert count == f"{words[right]} right, {words[wrong]} wrong, {words[again]} again."
+        seen.add((right, wrong, again))
+    assert len(seen) > 15
 
 
 def test_verdicts_are_right() -> None:
@@ -81,13 +118,16 @@ def test_verdicts_are_right() -> None:
     assert len(numbers) == 3
 
 
-def test_the_stream_can_begin_with_repetitions() -> None:
-    drawn = texts(num=40, **NONE | {"num_first_repetitions": 7})
-    assert [text.prompt.text.startswith("repeat:") for text in drawn] == [True] * 7 + [False] * 33
+def test_the_stream_begins_with_the_first_lessons() -> None:
+    first = [{"kind": "find", "num": 7}, {"kind": "repeat", "num": 5}, {"kind": "names", "num": 60}]
+    heads = [text.prompt.text.split()[0] for text in texts(num=90, **NONE | {"first": first})]
+    assert heads[:12] == ["find:"] * 7 + ["repeat:"] * 5
+    assert set(heads[12:72]) == {"find:", "repeat:"}
+    assert set(heads[72:]) == {"context:"}
 
 
 def test_a_text_says_only_what_its_context_says_and_says_it_once() -> None:
-    for text in texts(repeat_share=0.0, check_share=0.0):
+    for text in texts(names_share=0.0, check_share=0.0, count_share=0.0):
         told = claims(text.response)
         context = {claim for _, body in pages(text) for claim in claims(body)}
         assert None not in context
@@ -114,7 +154,7 @@ def test_a_recap_joins_only_what_one_page_says() -> None:
 
 
 def test_a_restoration_fills_one_gap_a_sentence() -> None:
-    for text in texts(**NONE | {"restore_share": 1.0}):
+    for text in texts(300, **NONE | {"restore_share": 1.0}):
         gapped = text.prompt.text.removeprefix("restore: ").partition(" context: ")[0]
         assert len(gapped.split(".")) == len(text.response.split("."))
         for broken, whole in zip(gapped.split("."), text.response.split("."), strict=True):
@@ -128,7 +168,7 @@ def test_a_restoration_fills_one_gap_a_sentence() -> None:
 
 def test_asked_questions_have_one_answer_each() -> None:
     numbers = set()
-    for text in texts(**NONE | {"ask_share": 1.0, "short_share": 0.0}):
+    for text in texts(300, **NONE | {"ask_share": 1.0, "short_share": 0.0}):
         titles = [title for title, _ in pages(text)]
         assert len(set(titles)) == len(titles)
         head = text.prompt.text.removeprefix("ask: ").partition(" context: ")[0]
@@ -154,21 +194,26 @@ def test_short_texts_have_one_or_two_pages() -> None:
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        # 0.15, then 0.2 of what is left, then the shares of texts about a scene.
-        ({}, {"repeat:": 0.15, "check:": 0.17, "ask:": 0.204, "restore:": 0.136, "copy:": 0.17, "context:": 0.17}),
+        # 0.15 of names, half to be found; 0.2 and 0.15 of what is left; the shares of the rest. Counts are no heads.
         (
-            {"repeat_share": 0.0, "check_share": 0.0, "ask_share": 0.1, "restore_share": 0.4, "copy_share": 0.2},
+            {},
+            {"repeat:": 0.075, "find:": 0.075, "check:": 0.17, "ask:": 0.166, "restore:": 0.11, "copy:": 0.138}
+            | {"context:": 0.128 + 0.138},
+        ),
+        (
+            {"names_share": 0.0, "check_share": 0.0, "count_share": 0.0}
+            | {"ask_share": 0.1, "restore_share": 0.4, "copy_share": 0.2},
             {"ask:": 0.1, "restore:": 0.4, "copy:": 0.2, "context:": 0.3},
         ),
         (NONE | {"ask_share": 1.0}, {"ask:": 1.0}),
         (NONE | {"restore_share": 1.0}, {"restore:": 1.0}),
         (NONE | {"copy_share": 1.0}, {"copy:": 1.0}),
         (NONE, {"context:": 1.0}),
-        ({"repeat_share": 1.0}, {"repeat:": 1.0}),
+        ({"names_share": 1.0, "find_share": 0.3}, {"repeat:": 0.7, "find:": 0.3}),
         (NONE | {"check_share": 1.0}, {"check:": 1.0}),
     ],
 )
-def test_pretraining_shares(settings: dict[str, float], expected: dict[str, float]) -> None:
+def test_pretraining_shares(settings: dict[str, Any], expected: dict[str, float]) -> None:
     heads = Counter(text.prompt.text.split()[0] for text in texts(num=1000, **settings))
     # 1000 draws: one standard deviation is at most 0.0155.
     assert {head: number / 1000 for head, number in heads.items()} == pytest.approx(expected, abs=0.05)

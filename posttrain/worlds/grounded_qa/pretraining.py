@@ -1,17 +1,22 @@
 """Ordinary text of the world: it teaches the words, the sentences and how to copy from a context, not the task.
 
     repeat   repeat: 1994 Tuton Onyx ...                       the same names, in the same order
+    find     find: 1994 Tuton Onyx ...                         names, each with its verdict: right, wrong or again
     copy     copy: context: ...                                the text of the pages, word for word
     recap    context: ...                                      any sentences of the pages
     restore  restore: Dalune blank 1994. ... context: ...      the same sentences without their gaps
     check    check: context: ...                               sentences, each with its verdict: right, wrong or again
+    count    context: ...                                      sentences, and how many of them are right, wrong, again
     ask      ask: When did Dalune come out? ... context: ...   one sentence in answer to each question
 
 No prompt begins with `question:` and no question is ambiguous: where something is asked, each title has one page.
 """
 
 import random
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import Literal
 
 from pydantic import Field
 
@@ -22,42 +27,74 @@ from posttrain.worlds.grounded_qa.names import MAKERS, PLACES, PRIZES, TITLES, Y
 from posttrain.worlds.grounded_qa.passages import Scene, context
 
 NAMES = (*TITLES, *YEARS, *MAKERS, *PLACES, *PRIZES)
+VERDICTS = ("right", "wrong", "again")
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+
+
+class Lesson(Settings):
+    """`num` texts of one kind; `names` is find or repeat, as find_share says."""
+
+    kind: Literal["repeat", "find", "names"]
+    num: int = Field(ge=1)
 
 
 class Config(Settings):
-    """What is no repetition is about a scene: the other shares are of that, and its rest is recaps."""
+    """What is no text of names is about a scene: the other shares are of that, and its rest is recaps."""
 
-    repeat_share: float = Field(default=0.15, ge=0, le=1)
-    """Every word of a repetition has to be looked up, where a sentence has one such word in six."""
+    first: tuple[Lesson, ...] = ()
+    """The stream begins with these: in order (data.should_shuffle: false) they come first. In texts of names every word
+    is to be looked up, so that copying and recognising are learnt in hundreds of steps instead of thousands."""
+    names_share: float = Field(default=0.15, ge=0, le=1)
+    """Texts of names after those: each of their words is to be looked up, where a sentence has one in six."""
+    find_share: float = Field(default=0.5, ge=0, le=1)
+    """Of the texts of names: whether a name was read or said before is what every verdict on a sentence rests on."""
+    max_names: int = Field(default=20, ge=2)
+    """Longest list of names."""
+    check_share: float = Field(default=0.2, ge=0, le=1)
+    """Verdicts teach to look back at what was said, and up whether it is so: what a reader of answers has to do."""
+    count_share: float = Field(default=0.15, ge=0, le=1)
+    """A count needs the same, but nobody says before the end that it will be asked for."""
+    max_checks: int = Field(default=6, ge=1, le=len(NUMBERS) - 1)
+    """Most sentences of a check or count."""
     ask_share: float = Field(default=0.3, ge=0, le=1)
-    """How much of the text is single-fact questions, which give the question words their meaning."""
+    """How much of the rest is single-fact questions, which give the question words their meaning."""
     restore_share: float = Field(default=0.2, ge=0, le=1)
     copy_share: float = Field(default=0.25, ge=0, le=1)
     """Nothing in a copy is a matter of chance, so that it teaches looking things up the soonest."""
-    num_first_repetitions: int = Field(default=0, ge=0)
-    """The stream begins with so many repetitions: in order (data.should_shuffle: false) they come first."""
-    max_names: int = Field(default=30, ge=1)
-    """Longest repetition."""
     max_recap_sentences: int = Field(default=10, ge=1)
     max_items: int = Field(default=4, ge=1)
     """Most questions or gapped sentences of one text."""
-    check_share: float = Field(default=0.2, ge=0, le=1)
-    """Verdicts teach to look back at what was said, and up whether it is so: what a reader of answers has to do."""
-    max_checks: int = Field(default=5, ge=1)
-    """Most sentences of a check."""
     short_share: float = Field(default=0.5, ge=0, le=1)
-    """Share of the texts about one or two pages only: copying is learnt on them first, and sooner."""
+    """Share of the rest that is about one or two pages only: copying is learnt on them first, and sooner."""
 
 
 def draw_text(rng: random.Random, scene: Scene, id: str, index: int, config: Config) -> Demonstration:
     """Text number `index` of the stream: names, or something about the pages of a scene, whose question is not used."""
-    if index < config.num_first_repetitions or rng.random() < config.repeat_share:
-        names = " ".join(rng.sample(NAMES, rng.randint(1, config.max_names)))
-        return Demonstration(Prompt(text=f"repeat: {names}", id=id), names)
-    if rng.random() < config.check_share:
-        return Demonstration(
-            Prompt(text="check: " + context(scene.pages), id=id), _check(rng, scene, config.max_checks)
-        )
+    lesson = _lesson(index, config.first)
+    if lesson or rng.random() < config.names_share:
+        is_find = rng.random() < config.find_share if lesson in (None, "names") else lesson == "find"
+        prompt, response = _find(rng, config.max_names) if is_find else _repeat(rng, config.max_names)
+    else:
+        prompt, response = _about(rng, scene, config)
+    return Demonstration(Prompt(text=prompt, id=id), response)
+
+
+def _lesson(index: int, lessons: tuple[Lesson, ...]) -> str | None:
+    for lesson in lessons:
+        if index < lesson.num:
+            return lesson.kind
+        index -= lesson.num
+    return None
+
+
+def _about(rng: random.Random, scene: Scene, config: Config) -> tuple[str, str]:
+    kind = rng.random()
+    if kind < config.check_share + config.count_share:
+        is_check = kind < config.check_share
+        sentences, verdicts = zip(*_checked(rng, scene, rng.randint(1, config.max_checks)), strict=True)
+        said = [f"{each} {verdict}." for each, verdict in zip(sentences, verdicts, strict=True)]
+        response = " ".join(said if is_check else [*sentences, _count(verdicts)])
+        return ("check: " if is_check else "") + context(scene.pages), response
     if rng.random() < config.short_share:
         scene = replace(scene, pages=scene.pages[: rng.randint(1, 2)])
     kind = rng.random()
@@ -70,7 +107,24 @@ def draw_text(rng: random.Random, scene: Scene, id: str, index: int, config: Con
         head, response = "copy: ", " ".join(page.text for page in scene.pages)
     else:
         head, response = "", _recap(rng, scene, config.max_recap_sentences)
-    return Demonstration(Prompt(text=head + context(scene.pages), id=id), response)
+    return head + context(scene.pages), response
+
+
+def _repeat(rng: random.Random, max_names: int) -> tuple[str, str]:
+    names = " ".join(rng.sample(NAMES, rng.randint(1, max_names)))
+    return f"repeat: {names}", names
+
+
+def _find(rng: random.Random, max_names: int) -> tuple[str, str]:
+    """Some names: a third is on the list, a third is any name, a third was said before."""
+    listed = rng.sample(NAMES, rng.randint(1, max_names))
+    told: list[str] = []
+    words = []
+    for _ in range(rng.randint(1, max_names // 2)):
+        name = rng.choice((rng.choice(listed), rng.choice(NAMES), rng.choice(told or listed)))
+        words.append(f"{name}. {'again' if name in told else 'right' if name in listed else 'wrong'}.")
+        told.append(name)
+    return f"find: {' '.join(listed)}", " ".join(words)
 
 
 def _one_page_a_title(scene: Scene) -> Scene:
@@ -84,20 +138,24 @@ def _ask(rng: random.Random, scene: Scene, max_items: int) -> tuple[str, str]:
     return f"ask: {' '.join(questions)} ", " ".join(sentence(fact) for fact in facts)
 
 
-def _check(rng: random.Random, scene: Scene, max_checks: int) -> str:
-    """Facts of the pages, some with a value that no page gives, some told twice; each with its verdict."""
+def _checked(rng: random.Random, scene: Scene, num: int) -> Iterator[tuple[str, str]]:
+    """Facts of the pages, some with a value that no page gives, some told twice: (sentence, verdict)."""
     told: list[Fact] = []
-    words = []
-    for _ in range(rng.randint(1, max_checks)):
+    for _ in range(num):
         kind = rng.random()
-        fact = rng.choice(told) if told and kind < 0.25 else rng.choice(scene.facts)
+        fact = rng.choice(told) if told and kind < 0.3 else rng.choice(scene.facts)
         if kind > 0.65:
             fact = fact._replace(value=rng.choice(VALUES[fact.attribute]))
         is_again = any(fact.claim == earlier.claim for earlier in told)
         is_right = any(fact.claim == known.claim for known in scene.facts)
-        words += [sentence(fact), "again." if is_again else "right." if is_right else "wrong."]
+        yield sentence(fact), "again" if is_again else "right" if is_right else "wrong"
         told.append(fact)
-    return " ".join(words)
+
+
+def _count(verdicts: tuple[str, ...]) -> str:
+    """For instance: So two right, no wrong, one again."""
+    numbers = Counter(verdicts)
+    return "So " + ", ".join(f"{NUMBERS[numbers[verdict]]} {verdict}" for verdict in VERDICTS) + "."
 
 
 def _restore(rng: random.Random, scene: Scene, max_items: int) -> tuple[str, str]:
