@@ -27,6 +27,10 @@ Consumes = Literal["demonstrations", "preferences", "referenced_preferences", "j
 """What an algorithm is fed: the module attribute `CONSUMES` of each file in algorithms/."""
 
 
+Pooling = Literal["last", "mean"]
+"""What a score is read from: the state after the response's last token, or the mean of the states after each token."""
+
+
 @runtime_checkable
 class Algorithm(Protocol):
     """A loss on a batch, and the module that it trains."""
@@ -95,7 +99,7 @@ class Parts(Protocol):
     def policy(self) -> nn.Module: ...
     def reference(self) -> Policy: ...
     def actor_critic(self) -> nn.Module: ...
-    def scorer(self) -> nn.Module: ...
+    def scorer(self, pooling: Pooling) -> nn.Module: ...
     def sum_over_ranks(self, values: Tensor) -> Tensor: ...
 
 

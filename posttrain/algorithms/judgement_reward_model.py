@@ -4,21 +4,24 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from pydantic import Field
 from torch import nn
 
 from posttrain.batches import Judged
-from posttrain.interfaces import LossReport, Parts
+from posttrain.interfaces import LossReport, Parts, Pooling
 from posttrain.settings import Settings
 
 CONSUMES = "judgements"
 
 
 class Config(Settings):
-    pass
+    pooling: Pooling = Field(
+        "last", description="the score reads the state after the last token, or the mean over the response's tokens"
+    )
 
 
 def build(config: Config, parts: Parts) -> "JudgementRewardModel":
-    return JudgementRewardModel(parts.scorer())
+    return JudgementRewardModel(parts.scorer(config.pooling))
 
 
 @dataclass

@@ -8,7 +8,7 @@ from torch import nn
 
 from posttrain.batches import PreferencePairs
 from posttrain.functional.preference import bradley_terry_loss
-from posttrain.interfaces import LossReport, Parts
+from posttrain.interfaces import LossReport, Parts, Pooling
 from posttrain.settings import Settings
 
 CONSUMES = "preferences"
@@ -18,11 +18,14 @@ class Config(Settings):
     ties: Literal["half", "drop"] = Field(
         "half", description="a tie is half a win for each, or is left out of the loss"
     )
+    pooling: Pooling = Field(
+        "last", description="the score reads the state after the last token, or the mean over the response's tokens"
+    )
     centering: float = Field(0.0, ge=0, description="weight of (score + score')², which keeps scores near 0")
 
 
 def build(config: Config, parts: Parts) -> "PreferenceRewardModel":
-    return PreferenceRewardModel(config, parts.scorer())
+    return PreferenceRewardModel(config, parts.scorer(config.pooling))
 
 
 @dataclass

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from posttrain.config import RunConfig
 from posttrain.errors import InputError
+from posttrain.interfaces import Pooling
 from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import (
@@ -113,14 +114,10 @@ class RunParts:
             module = SeparateActorCritic(self.language_model, load_backbone(path, 0.0))
         return self.ranks.wrap(module.to(self.ranks.device))
 
-    @cached_property
-    def scoring(self) -> nn.Module:
+    def scorer(self, pooling: Pooling) -> nn.Module:
         assert self.config.model.path is not None
         torch.manual_seed(self.config.seed)
-        return new_scorer(self.config.model.path, self.dropout).to(self.ranks.device)
-
-    def scorer(self) -> nn.Module:
-        return self.ranks.wrap(self.scoring)
+        return self.ranks.wrap(new_scorer(self.config.model.path, self.dropout, pooling).to(self.ranks.device))
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         return self.ranks.sum(values)

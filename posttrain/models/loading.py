@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as transformers_logging
 
 from posttrain.errors import InputError
+from posttrain.interfaces import Pooling
 from posttrain.models.families.encoder_decoder import FORCED_FIRST
 from posttrain.models.scorer import HEAD_FILE, ScoreStatistics, SequenceScorer, read_statistics
 
@@ -192,11 +193,15 @@ def _keep_forced_first(config: PreTrainedConfig, generation: GenerationConfig) -
         setattr(config, FORCED_FIRST, forced)
 
 
-def new_scorer(path: str, dropout: float | None) -> SequenceScorer:
-    """A reward model to be trained: from a language model, or on from another reward model."""
-    scorer = SequenceScorer(load_backbone(path, dropout))
+def new_scorer(path: str, dropout: float | None, pooling: Pooling = "last") -> SequenceScorer:
+    """A reward model to be trained: from a language model, or on from another reward model of the same pooling."""
+    scorer = SequenceScorer(load_backbone(path, dropout), pooling)
     if (Path(locate(path)) / HEAD_FILE).exists():
         scorer.load_head(Path(locate(path)))
+        if scorer.pooling != pooling:
+            raise InputError(
+                f"model {path}: it scores with pooling {scorer.pooling}, algorithm.pooling is {pooling}"
+            )
     return scorer
 
 

@@ -1,18 +1,21 @@
-"""A reward model: one score a response, read from the last hidden state after the whole response."""
+"""A reward model: one score a response, a linear function of the last hidden states of its tokens."""
 
 import json
 from pathlib import Path
+from typing import get_args
 
 import torch
 from jaxtyping import Float
 from pydantic import ValidationError
-from safetensors.torch import load_file, save_file
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from posttrain.batches import Sequences
 from posttrain.errors import InputError
 from posttrain.functional.reward_streams import last_true
+from posttrain.interfaces import Pooling
 from posttrain.models.heads import linear_head
 from posttrain.models.language_model import family_of
 from posttrain.settings import Settings
@@ -29,28 +32,40 @@ class ScoreStatistics(Settings):
 
 
 class SequenceScorer(nn.Module):
-    def __init__(self, backbone: PreTrainedModel):
+    def __init__(self, backbone: PreTrainedModel, pooling: Pooling = "last"):
         super().__init__()
         self.backbone, self.head = backbone, linear_head(backbone.config.hidden_size, is_zero=False)
+        self.pooling: Pooling = pooling
 
     def forward(self, sequences: Sequences) -> Float[Tensor, "B"]:
-        """Score after the last response token was read (its end token, when it has one)."""
+        """Scores of whole responses; their end tokens, where they have them, count as tokens."""
+        mask = sequences.response_mask
         states = family_of(self.backbone).states(self.backbone, sequences)[:, 1:]
-        last = last_true(sequences.response_mask)
+        if self.pooling == "mean":
+            summed = torch.where(mask.unsqueeze(-1), states, 0.0).sum(1)
+            return self.head(summed / mask.sum(1, keepdim=True).clamp(min=1)).squeeze(-1)
+        last = last_true(mask)
         return self.head(states[torch.arange(len(last), device=last.device), last]).squeeze(-1)
 
     def save(self, folder: Path) -> None:
         """Backbone as a transformers folder, with the head beside it."""
         self.backbone.save_pretrained(folder)
-        save_file({name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}, folder / HEAD_FILE)
+        tensors = {name: tensor.contiguous() for name, tensor in self.head.state_dict().items()}
+        save_file(tensors, folder / HEAD_FILE, metadata={"pooling": self.pooling})
 
     def load_head(self, folder: Path) -> None:
+        """The head, and the pooling that it was trained with: `last` where the file does not say."""
         path = folder / HEAD_FILE
         if not path.exists():
             raise InputError(
                 f"{path}: missing, so {folder} is not a reward model; train one with algorithm preference_reward_model"
             )
-        self.head.load_state_dict(load_file(path))
+        with safe_open(path, "pt") as file:
+            self.head.load_state_dict({name: file.get_tensor(name) for name in file.keys()})  # noqa: SIM118
+            pooling = (file.metadata() or {}).get("pooling", "last")
+        if pooling not in get_args(Pooling):
+            raise InputError(f"{path}: its pooling is {pooling!r}; known are {', '.join(get_args(Pooling))}")
+        self.pooling = pooling
 
 
 def write_statistics(folder: Path, scores: Float[Tensor, "N"]) -> ScoreStatistics:

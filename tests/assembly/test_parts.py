@@ -56,7 +56,7 @@ def test_dropout_has_no_effect_where_policies_are_compared(algorithm, model_sett
 @pytest.mark.parametrize(("setting", "expected"), [({}, True), ({"dropout": 0.0}, False), ({"dropout": 0.3}, True)])
 def test_supervised_learning_has_the_models_own_dropout_or_the_configured(setting, expected, folder):
     assert is_random(parts("sft", {"path": folder, **setting}).policy()) is expected
-    assert is_random(parts("preference_reward_model", {"path": folder, **setting}).scorer()) is expected
+    assert is_random(parts("preference_reward_model", {"path": folder, **setting}).scorer("last")) is expected
 
 
 @pytest.mark.parametrize(

@@ -47,9 +47,34 @@ def test_the_scorer_reads_the_last_real_token(name, padding, model_folder, seque
 
 
 @pytest.mark.parametrize("name", EVERY)
+def test_a_score_can_read_the_mean_over_the_tokens_of_the_response(name, model_folder, sequences):
+    torch.manual_seed(0)
+    scorer = new_scorer(str(model_folder(name)), 0.0, "mean").eval()
+    expected = []
+    for row in range(len(sequences)):
+        prompt, response = prompt_of_row(sequences, row), response_of_row(sequences, row)
+        states = [last_state(scorer.backbone, prompt, response[: end + 1]) for end in range(len(response))]
+        expected.append(scorer.head(torch.stack(states).mean(0)).item())
+    unfilled = replace(sequences, response_ids=sequences.response_ids.masked_fill(~sequences.response_mask, 9))
+    assert scorer(unfilled).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_reward_model_keeps_its_pooling(model_folder, sequences, tmp_path):
+    scorer = new_scorer(str(model_folder("llama")), 0.0, "mean").eval()
+    scorer.save(tmp_path)
+    write_statistics(tmp_path, torch.tensor([1.0, 2.0]))
+    load_tokenizer(str(model_folder("llama"))).save_pretrained(tmp_path)
+    loaded, _, _ = load_scorer(str(tmp_path))
+    assert torch.allclose(loaded(sequences), scorer(sequences), atol=1e-6)
+    with pytest.raises(InputError, match=r"it scores with pooling mean, algorithm.pooling is last"):
+        new_scorer(str(tmp_path), 0.0)
+
+
+@pytest.mark.parametrize("name", EVERY)
 @pytest.mark.parametrize("kind", ["separate", "shared"])
 def test_a_value_is_read_before_its_token(name, kind, model_folder, sequences):
     """V(s_t) must not depend on token t, and must depend on token t − 1."""
+    torch.manual_seed(0)
     actor_critic = build(kind, str(model_folder(name))).eval()
     torch.nn.init.normal_(actor_critic.head.weight)
     logprobs, values = actor_critic(sequences)
