@@ -59,10 +59,12 @@ class Encoder:
 
     def _prompt(self, ids: list[int]) -> list[int]:
         end = self.tokenizer.eos_token_id
-        tail = [end] if self.is_encoder_decoder and ids[-1:] == [end] else []
-        if ids[-1:] == [end]:
-            ids = ids[:-1]  # a decoder-only prompt goes on with the response; an encoder's end token is put back below
-        ids = ids or [self._start()]
+        # An end token, or a mark that the response begins, stays where it is when a prompt is cut.
+        is_marked = ids[-1:] == [end] or (len(ids) > 1 and ids[-1] in self._special_ids)
+        tail = ids[-1:] if is_marked else []
+        ids = ids[: len(ids) - len(tail)] or [self._start()]
+        if tail == [end] and not self.is_encoder_decoder:
+            tail = []  # a decoder-only prompt goes on with the response
         room = self.max_prompt_tokens - len(tail)
         if len(ids) > room:
             if self.prompt_truncation == "error":
@@ -70,6 +72,10 @@ class Encoder:
             self.num_cut_prompts += 1
             ids = ids[len(ids) - room :] if self.prompt_truncation == "left" else ids[:room]
         return ids + tail
+
+    @cached_property
+    def _special_ids(self) -> frozenset[int]:
+        return frozenset(self.tokenizer.all_special_ids)
 
     def _start(self) -> int:
         start = self.tokenizer.bos_token_id

@@ -22,6 +22,7 @@ from posttrain.data.collate import (
 )
 from posttrain.data.records import Comparison, Demonstration, Judgement, Pair, Prompt
 from posttrain.errors import InputError
+from posttrain.models.tokenizer import train_tokenizer
 from tests.tiny_models import END, START, VOCABULARY, word_tokenizer
 
 
@@ -41,6 +42,16 @@ def test_an_encoder_prompt_ends_and_a_decoder_prompt_goes_on():
 def test_a_decoder_only_tokenizer_that_ends_its_prompts_is_undone():
     ending = Encoder(word_tokenizer(is_encoder_decoder=True), False, 10, 10)
     assert ending.prompts(["aa ae"]) == [ids("aa ae")]
+
+
+@pytest.mark.parametrize("policy", ["left", "right"])
+def test_a_mark_at_the_end_of_a_decoder_prompt_is_not_cut(policy):
+    tokenizer = train_tokenizer(["aa ae ai"] * 5, 300, is_encoder_decoder=False)
+    marked = Encoder(tokenizer, False, 3, 10, prompt_truncation=policy)
+    (cut,) = marked.prompts(["aa ae ai"])
+    words = {"left": ["Ġae", "Ġai"], "right": ["<s>", "Ġaa"]}[policy]
+    assert tokenizer.convert_ids_to_tokens(cut) == [*words, "<response>"]
+    assert tokenizer.convert_ids_to_tokens(marked.prompts([""])[0]) == ["<s>", "<response>"]
 
 
 def test_responses_end_and_have_no_start():
