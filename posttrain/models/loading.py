@@ -199,9 +199,7 @@ def new_scorer(path: str, dropout: float | None, pooling: Pooling = "last") -> S
     if (Path(locate(path)) / HEAD_FILE).exists():
         scorer.load_head(Path(locate(path)))
         if scorer.pooling != pooling:
-            raise InputError(
-                f"model {path}: it scores with pooling {scorer.pooling}, algorithm.pooling is {pooling}"
-            )
+            raise InputError(f"model {path}: it scores with pooling {scorer.pooling}, algorithm.pooling is {pooling}")
     return scorer
 
 

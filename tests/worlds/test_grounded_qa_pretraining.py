@@ -98,20 +98,6 @@ def test_counts_are_right() -> None:
     assert len(seen) > 15
 
 
-def test_what_is_dictated_stands_in_the_prompt() -> None:
-    for text in texts(num=400, names_share=0.5, find_share=1.0, check_share=0.5, count_share=0.5, is_dictated=True):
-        head, _, dictated = text.prompt.text.partition(" " if text.prompt.text[:7] == "context" else ": ")
-        told = text.response.partition(" So ")[0]
-        if head == "find":
-            names, _, listed = dictated.partition(" in: ")
-            assert names.split() == [part.strip() for part in told.split(".")[:-1:2]]
-            assert listed
-        elif head == "check":
-            assert dictated.partition(" context: ")[0] == re.sub(r" (right|wrong|again)\.", "", told)
-        else:
-            assert text.prompt.text.startswith(told + " context: ")
-
-
 def test_verdicts_are_right() -> None:
     numbers: Counter[str] = Counter()
     for text in texts(**NONE | {"check_share": 1.0, "max_checks": 4}):

@@ -54,9 +54,6 @@ class Config(Settings):
     """Verdicts teach to look back at what was said, and up whether it is so: what a reader of answers has to do."""
     count_share: float = Field(default=0.15, ge=0, le=1)
     """A count needs the same, but nobody says before the end that it will be asked for."""
-    is_dictated: bool = False
-    """Names to find and sentences to check or count stand in the prompt, so that no word of the response is a matter of
-    chance: decoder-only models learn much slower beside such words."""
     max_checks: int = Field(default=6, ge=1, le=len(NUMBERS) - 1)
     """Most sentences of a check or count."""
     ask_share: float = Field(default=0.3, ge=0, le=1)
@@ -76,7 +73,7 @@ def draw_text(rng: random.Random, scene: Scene, id: str, index: int, config: Con
     lesson = _lesson(index, config.first)
     if lesson or rng.random() < config.names_share:
         is_find = rng.random() < config.find_share if lesson in (None, "names") else lesson == "find"
-        prompt, response = _find(rng, config) if is_find else _repeat(rng, config.max_names)
+        prompt, response = _find(rng, config.max_names) if is_find else _repeat(rng, config.max_names)
     else:
         prompt, response = _about(rng, scene, config)
     return Demonstration(Prompt(text=prompt, id=id), response)
@@ -97,8 +94,7 @@ def _about(rng: random.Random, scene: Scene, config: Config) -> tuple[str, str]:
         sentences, verdicts = zip(*_checked(rng, scene, rng.randint(1, config.max_checks)), strict=True)
         said = [f"{each} {verdict}." for each, verdict in zip(sentences, verdicts, strict=True)]
         response = " ".join(said if is_check else [*sentences, _count(verdicts)])
-        head = ["check:"] * is_check + [*sentences] * config.is_dictated
-        return " ".join([*head, context(scene.pages)]), response
+        return ("check: " if is_check else "") + context(scene.pages), response
     if rng.random() < config.short_share:
         scene = replace(scene, pages=scene.pages[: rng.randint(1, 2)])
     kind = rng.random()
@@ -119,17 +115,16 @@ def _repeat(rng: random.Random, max_names: int) -> tuple[str, str]:
     return f"repeat: {names}", names
 
 
-def _find(rng: random.Random, config: Config) -> tuple[str, str]:
+def _find(rng: random.Random, max_names: int) -> tuple[str, str]:
     """Some names: a third is on the list, a third is any name, a third was said before."""
-    listed = rng.sample(NAMES, rng.randint(1, config.max_names))
+    listed = rng.sample(NAMES, rng.randint(1, max_names))
     told: list[str] = []
     words = []
-    for _ in range(rng.randint(1, config.max_names // 2)):
+    for _ in range(rng.randint(1, max_names // 2)):
         name = rng.choice((rng.choice(listed), rng.choice(NAMES), rng.choice(told or listed)))
         words.append(f"{name}. {'again' if name in told else 'right' if name in listed else 'wrong'}.")
         told.append(name)
-    head = ["find:", *told, "in:"] if config.is_dictated else ["find:"]
-    return " ".join([*head, *listed]), " ".join(words)
+    return f"find: {' '.join(listed)}", " ".join(words)
 
 
 def _one_page_a_title(scene: Scene) -> Scene:
