@@ -75,7 +75,11 @@ class Encoder:
 
     @cached_property
     def _special_ids(self) -> frozenset[int]:
-        return frozenset(self.tokenizer.all_special_ids)
+        """Those that a template writes: not what stands for an unknown word, a gap or nothing."""
+        tokenizer = self.tokenizer
+        return frozenset(tokenizer.all_special_ids) - {
+            tokenizer.unk_token_id, tokenizer.pad_token_id, tokenizer.mask_token_id
+        }  # fmt: skip
 
     def _start(self) -> int:
         start = self.tokenizer.bos_token_id

@@ -129,6 +129,23 @@ def test_a_prompt_is_read_once_for_all_its_responses(name, model_folder, sequenc
     assert len(read) == 1, "one response a prompt: nothing to share"
 
 
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_long_prompt_beside_a_long_response_needs_no_more_positions(name, model_folder):
+    """Its own response is short: together they fit, and padding must not count."""
+    model = LanguageModel(load_language_model(str(model_folder(name)), 0.0).model).eval()
+    limit = model.hf_model.config.max_position_embeddings
+    rows = random_sequences([limit - 4, 5], [[4, 3], [limit - 8, 6]])
+    expected = torch.cat([model(rows.select([row]))[:, : rows.response_ids.shape[1]] for row in range(4)])
+    assert torch.allclose(model(rows), expected, atol=1e-5)
+
+
+def test_prompts_are_not_shared_where_the_cache_is_dropped(model_folder, sequences):
+    model = LanguageModel(load_language_model(str(model_folder("llama")), 0.0).model).eval()
+    expected = model(sequences)
+    model.hf_model.activation_checkpointing_enable()
+    assert torch.allclose(model.train()(sequences), expected, atol=1e-5)
+
+
 def test_logits_in_chunks_are_the_same(model, sequences, monkeypatch):
     whole = model(sequences)
     whole_gradients = gradients(model, whole.square().sum())

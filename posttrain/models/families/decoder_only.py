@@ -8,13 +8,29 @@ from transformers import DynamicCache, PreTrainedModel
 
 from posttrain.batches import Sequences
 
+SHARING_TYPES = ("gpt2", "gpt_neox", "gptj", "llama", "opt", "phi", "qwen2", "qwen3", "smollm3")
+"""Models that are known to give the same states when prompts are shared."""
+
 
 def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
     """Last hidden states after 0, 1, ..., R response tokens; see `interfaces.ModelFamily`."""
     used, index = sequences.prompt_index.unique(return_inverse=True)
-    is_shared = len(used) < len(sequences) and getattr(backbone.config, "sliding_window", None) is None
+    is_shared = len(used) < len(sequences) and _can_share_prompts(backbone)
     read = _states_of_shared_prompts(backbone, sequences, used, index) if is_shared else _states(backbone, sequences)
     return F.pad(read, (0, 0, 0, sequences.response_ids.shape[1] + 1 - read.shape[1]))
+
+
+def _can_share_prompts(backbone: PreTrainedModel) -> bool:
+    """Shared keys and values stand at other columns than their positions, with a gap after a short prompt.
+
+    Models whose attention counts columns (local windows, ALiBi) or has a state of its own would read something else;
+    gradient checkpointing drops the cache.
+    """
+    config = backbone.config
+    layers = set(getattr(config, "layer_types", None) or ["full_attention"])
+    is_plain = config.model_type in SHARING_TYPES and getattr(config, "sliding_window", None) is None
+    is_checkpointing = backbone.is_activation_checkpointing and backbone.training
+    return is_plain and layers == {"full_attention"} and not is_checkpointing
 
 
 def _states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
@@ -45,7 +61,9 @@ def _states_of_shared_prompts(
     if longest_response == 0:
         return first
     read.cache.batch_select_indices(index)
-    columns = torch.arange(longest_response, device=index.device)
+    # Padding stays at its row's last position: a table of positions has no more than the longest row needs.
+    last = (sequences.lengths - 1).clamp(min=0).unsqueeze(1)
+    columns = torch.arange(longest_response, device=index.device).minimum(last)
     mask = torch.arange(width + longest_response, device=index.device).expand(len(index), -1)
     hidden = backbone.base_model(
         input_ids=sequences.response_ids[:, :longest_response],
