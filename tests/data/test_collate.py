@@ -54,6 +54,11 @@ def test_a_mark_at_the_end_of_a_decoder_prompt_is_not_cut(policy):
     assert tokenizer.convert_ids_to_tokens(marked.prompts([""])[0]) == ["<s>", "<response>"]
 
 
+def test_an_unknown_word_at_the_end_of_a_prompt_is_no_mark():
+    (cut,) = encoder(False, prompt=3, prompt_truncation="right").prompts(["aa ae ai unheard-of"])
+    assert cut == [START, *ids("aa ae")]
+
+
 def test_responses_end_and_have_no_start():
     for is_encoder_decoder in (True, False):
         assert encoder(is_encoder_decoder).responses(["ba be", ""]) == [[*ids("ba be"), END], [END]]

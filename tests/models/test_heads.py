@@ -1,11 +1,13 @@
 """Scores and values: read from the right state, and trainable."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.nn.functional as F
 
+from posttrain.algorithms import judgement_reward_model, preference_reward_model
 from posttrain.batches import Sequences
 from posttrain.errors import InputError
 from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
@@ -57,6 +59,21 @@ def test_a_score_can_read_the_mean_over_the_tokens_of_the_response(name, model_f
         expected.append(scorer.head(torch.stack(states).mean(0)).item())
     unfilled = replace(sequences, response_ids=sequences.response_ids.masked_fill(~sequences.response_mask, 9))
     assert scorer(unfilled).tolist() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", [preference_reward_model, judgement_reward_model])
+@pytest.mark.parametrize("pooling", ["last", "mean"])
+def test_the_algorithms_ask_for_the_pooling_of_their_config(algorithm, pooling, model_folder):
+    parts = SimpleNamespace(scorer=lambda asked: new_scorer(str(model_folder("t5")), 0.0, asked))
+    assert algorithm.build(algorithm.Config(pooling=pooling), parts).module.pooling == pooling
+
+
+def test_an_unknown_pooling_in_a_head_is_refused(model_folder, tmp_path):
+    scorer = new_scorer(str(model_folder("t5")), 0.0)
+    scorer.pooling = "median"
+    scorer.save(tmp_path)
+    with pytest.raises(InputError, match="its pooling is 'median'; known are last, mean"):
+        new_scorer(str(tmp_path), 0.0)
 
 
 def test_a_reward_model_keeps_its_pooling(model_folder, sequences, tmp_path):
