@@ -25,6 +25,6 @@ class SFT:
     module: nn.Module
 
     def loss(self, batch: Sequences) -> LossReport:
-        """−Σ log π(a_t|s_t) over response tokens; the count is their number."""
+        """−Σ log π(a_t|s_t) over response tokens that are not given; the count is their number."""
         nll = masked_sum(-self.module(batch), batch.action_mask)
         return LossReport(nll, batch.action_mask.sum(), {}, {})

@@ -24,11 +24,10 @@ from posttrain import config, durable_files, plugins
 from posttrain.algorithms import judgement_reward_model, preference_reward_model
 from posttrain.algorithms.sft import SFT
 from posttrain.assembly.records import measures_of, tokenized
-from posttrain.batches import Sequences
 from posttrain.commands.answering import check_output, load_frozen
 from posttrain.commands.score import decided
 from posttrain.config import RunConfig
-from posttrain.data.collate import Tokenized, collate_sequences, judgements, preferences, prompts
+from posttrain.data.collate import Tokenized, judgements, preferences, recorded
 from posttrain.data.records import Comparison, Judgement, Record
 from posttrain.errors import InputError, NumericStop
 from posttrain.evaluation.evaluate import Generated, generate_and_measure, loss_metrics
@@ -182,12 +181,6 @@ def _training_loss(
 def _check_recorded(start: Pretrained, rows: Sequence[Tokenized]) -> None:
     lengths = [(len(row.prompt), max(map(len, row.responses), default=0)) for row in rows]
     check_positions(start.model.config, lengths, "data.evaluation", POSITIONS_REMEDY)
-
-
-def recorded(rows: Sequence[Tokenized]) -> Sequences:
-    """Every recorded response of every record."""
-    index = [i for i, row in enumerate(rows) for _ in row.responses]
-    return collate_sequences(prompts(rows), index, [ids for row in rows for ids in row.responses])
 
 
 def _batches(rows: Sequence[Tokenized], collate: Callable[[Sequence[Tokenized]], Any]) -> list[Any]:

@@ -25,7 +25,7 @@ from posttrain.training.progress import Progress
 
 PREDICTIONS = "generated_predictions.txt"
 RESPONSES_AT_ONCE = 64
-RECORDED = ("response", "responses", "pairs", "chosen", "rejected")
+RECORDED = ("response", "given", "responses", "pairs", "chosen", "rejected")
 """Fields of the other kinds of records: a file of demonstrations or comparisons serves as prompts too."""
 
 GOES_WITH = {

@@ -5,7 +5,7 @@ reported before anything is trained. Nothing is cut unless the configuration nam
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from posttrain.batches import Judged, PreferencePairs, Prompts, Sequences
-from posttrain.data.records import Comparison, Judgement, Prompt, Record
+from posttrain.data.records import Comparison, Demonstration, Judgement, Prompt, Record
 from posttrain.errors import InputError
 
 PromptTruncation = Literal["error", "left", "right"]
@@ -43,6 +43,31 @@ class Encoder:
         if self._has_own_blank:
             texts = [text.removeprefix(" ") for text in texts]
         return [self._response(ids) for ids in self._encode(texts, add_special_tokens=False)]
+
+    def given_columns(self, demonstrations: Sequence[Demonstration]) -> list[tuple[int, ...]]:
+        """Of the tokens of each response, those whose last character is given: a blank often begins the next token.
+
+        Raises InputError if a tokenizer that cannot say where its tokens stand meets given spans.
+        """
+        found: list[tuple[int, ...]] = [()] * len(demonstrations)
+        rows = [row for row, each in enumerate(demonstrations) if each.given]
+        if not rows:
+            return found
+        if not self.tokenizer.is_fast:
+            raise InputError(
+                f"{type(self.tokenizer).__name__} cannot say where its tokens stand in a text, so that `given` spans "
+                "cannot be kept out of the loss; use a model with a fast tokenizer (tokenizer.json)"
+            )
+        texts = [demonstrations[row].response for row in rows]
+        cuts = [int(self._has_own_blank and text.startswith(" ")) for text in texts]
+        bare = [text[cut:] for text, cut in zip(texts, cuts, strict=True)]
+        offsets = self.tokenizer(bare, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        for row, cut, places in zip(rows, cuts, offsets, strict=True):
+            given = demonstrations[row].given
+            lasts = [end + cut for _, end in places]
+            columns = (i for i, last in enumerate(lasts) if any(start < last <= end for start, end in given))
+            found[row] = tuple(i for i in columns if i < self.max_response_tokens)
+        return found
 
     @cached_property
     def _has_own_blank(self) -> bool:
@@ -122,7 +147,7 @@ def collate_prompts(ids: Sequence[list[int]], examples: Sequence[Prompt]) -> Pro
 
 
 def collate_sequences(prompts: Prompts, prompt_index: Sequence[int], responses: Sequence[list[int]]) -> Sequences:
-    """Every response token is an action: the model chose it, or is to learn to."""
+    """Every response token is an action: the model chose it, or is to learn to. `recorded` takes out what is given."""
     ids, mask = pad(responses)
     return Sequences(prompts, torch.tensor(prompt_index, dtype=torch.long), ids, mask, mask)
 
@@ -134,6 +159,7 @@ class Tokenized:
     record: Record
     prompt: list[int]
     responses: list[list[int]]
+    given_columns: tuple[int, ...] = ()  # of the one response of a demonstration: not learnt
 
 
 def tokenize(records: Sequence[Any], encoder: Encoder, source: str) -> list[Tokenized]:
@@ -142,8 +168,12 @@ def tokenize(records: Sequence[Any], encoder: Encoder, source: str) -> list[Toke
     prompt_ids = encoder.prompts([prompt_of(record).text for record in records])
     response_ids = iter(encoder.responses([text for some in texts for text in some]))
     encoder.check(source)
+    demonstrations = [record for record in records if isinstance(record, Demonstration)]
+    given = iter(encoder.given_columns(demonstrations))
     return [
-        Tokenized(record, ids, [next(response_ids) for _ in some])
+        Tokenized(
+            record, ids, [next(response_ids) for _ in some], next(given) if isinstance(record, Demonstration) else ()
+        )
         for record, ids, some in zip(records, prompt_ids, texts, strict=True)
     ]
 
@@ -162,12 +192,18 @@ def prompts(rows: Sequence[Tokenized]) -> Prompts:
     return collate_prompts([row.prompt for row in rows], [prompt_of(row.record) for row in rows])
 
 
-def demonstrations(rows: Sequence[Tokenized]) -> Sequences:
-    return collate_sequences(prompts(rows), range(len(rows)), [row.responses[0] for row in rows])
+def recorded(rows: Sequence[Tokenized]) -> Sequences:
+    """Every recorded response of every row; what is given in a demonstration's is no action."""
+    index = [i for i, row in enumerate(rows) for _ in row.responses]
+    sequences = collate_sequences(prompts(rows), index, [ids for row in rows for ids in row.responses])
+    action_mask = sequences.action_mask.clone()
+    for response, i in enumerate(index):
+        action_mask[response, list(rows[i].given_columns)] = False
+    return replace(sequences, action_mask=action_mask)
 
 
 def judgements(rows: Sequence[Tokenized]) -> Judged:
-    return Judged(demonstrations(rows), torch.tensor([_is_good(row.record) for row in rows]))
+    return Judged(recorded(rows), torch.tensor([_is_good(row.record) for row in rows]))
 
 
 def _is_good(record: Record) -> bool:
@@ -177,24 +213,22 @@ def _is_good(record: Record) -> bool:
 
 def preferences(rows: Sequence[Tokenized]) -> PreferencePairs:
     """All pairs of each prompt, weighted so that a prompt counts once however many pairs it has."""
-    index, responses, better, worse, is_tie, weight = [], [], [], [], [], []
-    for i, row in enumerate(rows):
-        comparison, first_row = row.record, len(responses)
+    num_responses, better, worse, is_tie, weight = 0, [], [], [], []
+    for row in rows:
+        comparison, first_row = row.record, num_responses
         assert isinstance(comparison, Comparison)
-        index += [i] * len(row.responses)
-        responses += row.responses
+        num_responses += len(row.responses)
         for pair in comparison.pairs:
             first, second = (pair.second, pair.first) if pair.label == 2 else (pair.first, pair.second)
             better.append(first_row + first)
             worse.append(first_row + second)
             is_tie.append(pair.label == 0)
             weight.append(1.0 / len(comparison.pairs))
-    sequences = collate_sequences(prompts(rows), index, responses)
     return PreferencePairs(
-        sequences, torch.tensor(better), torch.tensor(worse), torch.tensor(is_tie), torch.tensor(weight)
+        recorded(rows), torch.tensor(better), torch.tensor(worse), torch.tensor(is_tie), torch.tensor(weight)
     )
 
 
 COLLATE: dict[str, Callable[[Sequence[Tokenized]], Any]] = {
-    "rollouts": prompts, "demonstrations": demonstrations, "judgements": judgements, "preferences": preferences,
+    "rollouts": prompts, "demonstrations": recorded, "judgements": judgements, "preferences": preferences,
 }  # fmt: skip

@@ -52,6 +52,22 @@ def items(row: Row, where: Where, name: str, is_empty_allowed: bool = False) -> 
     return as_list(value(row, where, name), where, name, is_empty_allowed)
 
 
+def spans(row: Row, where: Where, name: str, within: str) -> tuple[tuple[int, int], ...]:
+    """A list of [start, end] in characters of the text `within`, from left to right, none empty or overlapping."""
+    found: list[tuple[int, int]] = []
+    for i, item in enumerate(items(row, where, name, is_empty_allowed=True)):
+        both = as_list(item, where, f"{name}[{i}]")
+        ends = [as_integer(end, where, f"{name}[{i}][{j}]") for j, end in enumerate(both)]
+        begin = found[-1][1] if found else 0
+        if len(ends) != 2 or not begin <= ends[0] < ends[1] <= len(within):
+            raise where.fault(
+                f"field {shown(f'{name}[{i}]')} is {shown(item)}; expected [start, end] with "
+                f"{begin} <= start < end <= {len(within)}: spans follow one another and lie in the text"
+            )
+        found.append((ends[0], ends[1]))
+    return tuple(found)
+
+
 def mapping(row: Row, where: Where, name: str) -> Row:
     return as_mapping(value(row, where, name), where, name)
 

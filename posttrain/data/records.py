@@ -24,10 +24,15 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Demonstration:
-    """A prompt and a response worth imitating."""
+    """A prompt and a response worth imitating.
+
+    `given` holds spans of the response, as (start, end) in characters, that the model reads and does not learn: what
+    a tool answered, or a user said between two of its turns.
+    """
 
     prompt: Prompt
     response: str
+    given: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,17 @@ def test_a_loss_alone(model_folder, write, evaluate):
     assert found["loss"] == pytest.approx(nll_per_token(model_folder("llama"), texts), abs=1e-5)
 
 
+def test_the_loss_leaves_out_what_is_given(model_folder, write, evaluate):
+    """ba ce di with its last two words given: the loss is that of ba and of the end after all three."""
+    (row,) = rows = [{"prompt": "ba", "response": "ba ce di", "given": [[3, 8]]}]
+    found = evaluate(model_folder("llama"), "sft", "demonstration_jsonl", write("data.jsonl", rows))
+    start = load_language_model(str(model_folder("llama")), 0.0)
+    ids = [*start.tokenizer(row["response"], add_special_tokens=False).input_ids, END]
+    with torch.no_grad():
+        logprobs = plain_logprobs(start.model, start.tokenizer(row["prompt"]).input_ids, ids)
+    assert found["loss"] == pytest.approx(-float(logprobs[0] + logprobs[3]) / 2, abs=1e-5)
+
+
 def test_a_dpo_run(model_folder, write, evaluate):
     found = evaluate(model_folder("t5"), "dpo", "preference_jsonl", write("data.jsonl", COMPARISONS))
     texts = [(row["prompt"], response) for row in COMPARISONS for response in row["responses"]]

@@ -121,7 +121,7 @@ def test_a_response_of_several_lines_is_one_line_of_text():
 
 
 def test_a_file_of_demonstrations_serves_as_prompts(model_folder, write, tmp_path):
-    data = write("demonstrations.jsonl", [{"prompt": "ba", "response": "ce"}])
+    data = write("demonstrations.jsonl", [{"prompt": "ba", "response": "ce", "given": [[0, 2]]}])
     assert run(model_folder("t5"), data, tmp_path / "out.jsonl") == 0
     assert rows_of(tmp_path / "out.jsonl")[0]["response"] == transformers_texts(model_folder("t5"), "ba")[0]
 

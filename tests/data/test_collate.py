@@ -11,19 +11,30 @@ from tokenizers.normalizers import Prepend, Replace, Sequence
 from transformers import PreTrainedTokenizerFast
 
 from posttrain.data.collate import (
+    COLLATE,
     Encoder,
     collate_prompts,
-    demonstrations,
     judgements,
     pad,
     preferences,
     prompts,
+    recorded,
     tokenize,
 )
 from posttrain.data.records import Comparison, Demonstration, Judgement, Pair, Prompt
 from posttrain.errors import InputError
 from posttrain.models.tokenizer import train_tokenizer
 from tests.tiny_models import END, START, VOCABULARY, word_tokenizer
+
+
+def _bytes_by_letter() -> dict[str, int]:
+    """Byte-level BPE writes each byte as a letter: printable ones as themselves, the others from U+0100 on."""
+    printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    others = [byte for byte in range(256) if byte not in printable]
+    return {chr(byte): byte for byte in printable} | {chr(256 + i): byte for i, byte in enumerate(others)}
+
+
+BYTES = _bytes_by_letter()
 
 
 def encoder(is_encoder_decoder: bool = True, prompt: int = 10, response: int = 10, **policies) -> Encoder:
@@ -143,6 +154,15 @@ def test_padding_and_mask_give_the_rows_back(rows):
     assert torch.equal(padded[~mask], torch.zeros(int((~mask).sum()), dtype=torch.long))
 
 
+def test_every_response_of_a_comparison_is_recorded():
+    rows = tokenize(
+        [Comparison(Prompt("aa"), ("ba", "be"), (Pair(0, 1, 2),)), Demonstration(Prompt("ae"), "bi")], encoder(), "data"
+    )
+    batch = recorded(rows)
+    assert batch.prompt_index.tolist() == [0] * len(rows[0].responses) + [1] * len(rows[1].responses)
+    assert torch.equal(batch.action_mask, batch.response_mask)
+
+
 def test_demonstrations_and_judgements():
     records = [Judgement(Prompt("aa ae"), "ba", True), Judgement(Prompt("ai"), "be bi", False)]
     judged = judgements(tokenize(records, encoder(), "data"))
@@ -151,8 +171,59 @@ def test_demonstrations_and_judgements():
     assert judged.sequences.response_mask.tolist() == [[True, True, False], [True, True, True]]
     assert torch.equal(judged.sequences.action_mask, judged.sequences.response_mask)
     assert judged.sequences.prompt_index.tolist() == [0, 1]
-    plain = demonstrations(tokenize([Demonstration(r.prompt, r.response) for r in records], encoder(), "data"))
+    plain = recorded(tokenize([Demonstration(r.prompt, r.response) for r in records], encoder(), "data"))
     assert torch.equal(plain.response_ids, judged.sequences.response_ids)
+
+
+def test_what_is_given_in_a_response_is_no_action():
+    records = [Demonstration(Prompt("aa"), "ba be bi", ((3, 5),)), Demonstration(Prompt("ae"), "ba be")]
+    batch = recorded(tokenize(records, encoder(), "data"))
+    assert batch.response_ids.tolist() == [[*ids("ba be bi"), END], [*ids("ba be"), END, 0]]
+    assert batch.action_mask.tolist() == [[True, False, True, True], [True, True, True, False]]
+    assert batch.response_mask.tolist() == [[True] * 4, [True] * 3 + [False]]
+    assert COLLATE["demonstrations"] is recorded  # what `posttrain train` batches with
+
+
+def test_given_spans_of_a_response_that_is_cut_or_loses_its_blank():
+    cutting = encoder(response=2, response_truncation="right")
+    (row,) = tokenize([Demonstration(Prompt("aa"), "ba be bi", ((0, 8),))], cutting, "data")
+    assert recorded([row]).action_mask.tolist() == [[False, False]]
+    llama = Encoder(character_tokenizer(Prepend("▁"), Replace(" ", "▁")), False, 9, 9)
+    assert llama.given_columns([Demonstration(Prompt("a"), " a b", ((1, 2),))]) == [(0,)]
+    assert llama.given_columns([Demonstration(Prompt("a"), " a b", ((3, 4),))]) == [(1,)]
+
+
+def test_given_spans_need_a_tokenizer_that_knows_where_its_tokens_stand():
+    class Slow:
+        is_fast = False
+
+    blind = Encoder(Slow(), False, 9, 9)
+    assert blind.given_columns([Demonstration(Prompt("a"), "b")]) == [()]
+    with pytest.raises(InputError, match=r"Slow cannot say where .* fast tokenizer"):
+        blind.given_columns([Demonstration(Prompt("a"), "b", ((0, 1),))])
+
+
+WORDS = st.text("abé 😀,", min_size=1, max_size=6)
+
+
+@settings(max_examples=100, derandomize=True, deadline=None)
+@given(st.lists(st.tuples(st.booleans(), WORDS), min_size=1, max_size=6))
+def test_given_tokens_are_those_that_end_in_a_given_span(pieces):
+    """Over the bytes of any text: each token is told apart by decoding the text up to it."""
+    text, spans = "", []
+    for is_given, piece in pieces:
+        if is_given:
+            spans.append((len(text), len(text) + len(piece)))
+        text += piece
+    bytewise = Encoder(train_tokenizer(["ab ab, a b"] * 4, 300, is_encoder_decoder=False), False, 99, 999)
+    (columns,) = bytewise.given_columns([Demonstration(Prompt("a"), text, tuple(spans))])
+    (tokens,) = bytewise.responses([text])
+    raw = [bytes(BYTES[letter] for letter in token) for token in bytewise.tokenizer.convert_ids_to_tokens(tokens[:-1])]
+    prefix = b" " if not text.startswith(" ") else b""  # the tokenizer begins every text with a blank
+    for column in range(len(raw)):
+        so_far = b"".join(raw[: column + 1]).removeprefix(prefix).decode(errors="replace")
+        last = max(len(so_far) - 1, 0)  # half a character counts as that character, and that blank as the first
+        assert (column in columns) == any(start <= last < end for start, end in spans), (column, so_far, spans)
 
 
 def test_prompts_keep_their_records():

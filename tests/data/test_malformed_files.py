@@ -34,6 +34,10 @@ def chat(chosen: object, rejected: object = None, **more: object) -> bytes:
     return json.dumps({"chosen": chosen, "rejected": rejected or other, **more}).encode() + b"\n"
 
 
+def partly_given(given: object) -> bytes:
+    return json.dumps({"prompt": "p", "response": "four", "given": given}).encode() + b"\n"
+
+
 def turn(*roles: str) -> list[dict[str, str]]:
     return [{"role": role, "content": f"said by {role}"} for role in roles]
 
@@ -58,6 +62,14 @@ def span(start: object, end: object) -> dict[str, object]:
 # (case, file name, content, line or None for the whole file, what the message says)
 DEMONSTRATIONS = [
     ("empty", "x.jsonl", b"", None, "empty"),
+    ("given is no list", "x.jsonl", partly_given(3), 1, 'field "given" must be a list'),
+    ("a given span is no list", "x.jsonl", partly_given([0, 1]), 1, 'field "given[0]" must be a list'),
+    ("a given span in text", "x.jsonl", partly_given([["0", "1"]]), 1, 'field "given[0][0]" must be a whole number'),
+    ("a given span of three", "x.jsonl", partly_given([[0, 1, 2]]), 1, "is [0, 1, 2]; expected [start, end]"),
+    ("a given span past the end", "x.jsonl", partly_given([[1, 5]]), 1, "with 0 <= start < end <= 4"),
+    ("a given span before the start", "x.jsonl", partly_given([[-1, 2]]), 1, "with 0 <= start < end <= 4"),
+    ("an empty given span", "x.jsonl", partly_given([[1, 1]]), 1, "with 0 <= start < end <= 4"),
+    ("given spans overlap", "x.jsonl", partly_given([[0, 3], [2, 4]]), 1, 'field "given[1]" is [2, 4]; expected'),
     ("empty gzip", "x.jsonl.gz", packed(b""), None, "empty"),
     ("one newline", "x.jsonl", b"\n", 1, "empty line"),
     ("blank line inside", "x.jsonl", GOOD + b"  \n" + GOOD, 2, "empty line"),

@@ -18,6 +18,13 @@ prompts = st.builds(Prompt, texts, st.just("") | texts, st.lists(texts, max_size
 
 
 @st.composite
+def demonstrations(draw):
+    response = draw(texts)
+    ends = draw(st.lists(st.integers(0, len(response)), unique=True, max_size=4).map(sorted))
+    return Demonstration(draw(prompts), response, tuple(zip(ends[::2], ends[1::2], strict=False)))
+
+
+@st.composite
 def comparisons(draw):
     responses = tuple(draw(st.lists(texts, min_size=2, max_size=5)))
     positions = st.permutations(range(len(responses))).map(lambda order: order[:2])
@@ -44,7 +51,7 @@ slow_fixture = [HealthCheck.function_scoped_fixture]
 @settings(max_examples=40, derandomize=True, deadline=None, suppress_health_check=slow_fixture)
 @given(
     some_prompts=st.lists(prompts, **several),
-    some_demonstrations=st.lists(st.builds(Demonstration, prompts, texts), **several),
+    some_demonstrations=st.lists(demonstrations(), **several),
     some_comparisons=st.lists(comparisons(), **several),
 )
 def test_what_is_written_is_read_back(tmp_path, some_prompts, some_demonstrations, some_comparisons):
@@ -61,7 +68,8 @@ def load_rows(source, tmp_path, *rows, **more):
 
 def test_a_demonstration_with_everything(tmp_path):
     row = {"prompt": "p ", "response": " r", "references": ["a", "b"], "id": "7", "facts": {"gold": 1}}
-    expected = Demonstration(Prompt("p ", "7", ("a", "b"), {"gold": 1}), " r")
+    row["given"] = [[0, 1], [1, 2]]
+    expected = Demonstration(Prompt("p ", "7", ("a", "b"), {"gold": 1}), " r", ((0, 1), (1, 2)))
     assert load_rows(demonstration_jsonl, tmp_path, row) == [expected]
 
 
