@@ -105,8 +105,8 @@ class TrainingSettings(Section):
     """Times each batch is gone through."""
     learning_rate: PositiveFloat
     """Peak learning rate."""
-    schedule: Literal["constant", "linear", "cosine"] = "linear"
-    """Course of the learning rate after warm-up: level, or to zero at the last step."""
+    schedule: Literal["constant", "linear", "cosine", "quadratic"] = "linear"
+    """Course of the learning rate after warm-up: level, or to zero at the last step (quadratic is linear's square)."""
     warmup_steps: NonNegativeInt = 0
     """Batches over which the learning rate rises from zero."""
     weight_decay: NonNegativeFloat = 0.0

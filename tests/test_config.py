@@ -125,7 +125,10 @@ def test_overrides(run_file: Path):
         ("seed=true", "seed should be a valid integer, not true"),
         ("seed=-1", "seed should be greater than or equal to 0, not -1"),
         ("training.learning_rate=.nan", "training.learning_rate should be a finite number, not NaN"),
-        ("training.schedule=step", "training.schedule should be 'constant', 'linear' or 'cosine', not \"step\""),
+        (
+            "training.schedule=step",
+            "training.schedule should be 'constant', 'linear', 'cosine' or 'quadratic', not \"step\"",
+        ),
         ("training.betas=[0.9]", "training.betas.1 is missing"),
         ("training.num_epochs=1", "training: give exactly one of num_steps and num_epochs"),
         ("model={}", "model: give exactly one of path and architecture"),

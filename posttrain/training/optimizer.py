@@ -68,6 +68,8 @@ def learning_rate_factor(step: int, num_steps: int, settings: TrainingSettings) 
         return 1.0 - progress
     if settings.schedule == "cosine":
         return 0.5 * (1.0 + math.cos(math.pi * progress))
+    if settings.schedule == "quadratic":
+        return (1.0 - progress) ** 2
     return 1.0
 
 

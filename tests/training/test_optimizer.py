@@ -20,6 +20,7 @@ def settings(**changes) -> TrainingSettings:
         ("constant", [1 / 3, 2 / 3, 1, 1, 1, 1]),
         ("linear", [1 / 3, 2 / 3, 1, 3 / 4, 2 / 4, 1 / 4]),
         ("cosine", [1 / 3, 2 / 3, 1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]),
+        ("quadratic", [1 / 3, 2 / 3, 1, 9 / 16, 1 / 4, 1 / 16]),
     ],
 )
 def test_schedules_by_hand(schedule, factors):
