@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from posttrain.data.records import Prompt
 from posttrain.errors import InputError
 from posttrain.evaluation import win_rate
-from posttrain.evaluation.measures import length, repetition, rouge
+from posttrain.evaluation.measures import exact_match, length, repetition, rouge
 
 
 def prompt(*references):
@@ -46,6 +46,14 @@ def test_rouge_without_a_reference_names_the_prompt():
         rouge.measure(["a"], [prompt()], rouge.Config())
 
 
+def test_an_exact_match_is_word_for_word_one_of_the_references():
+    responses = ["a b", " a  b\n", "a b c", "A b", "", "x"]
+    prompts = [*[prompt("x", "a b")] * 5, prompt("x")]
+    assert exact_match.measure(responses, prompts, exact_match.Config()) == [1, 1, 0, 0, 0, 1]
+    with pytest.raises(InputError, match="prompt 'p7' has no references: exact_match needs"):
+        exact_match.measure(["a"], [prompt()], exact_match.Config())
+
+
 def test_length_in_words_and_in_characters():
     responses, prompts = ["two  words\n", ""], [prompt(), prompt()]
     assert length.measure(responses, prompts, length.Config()) == [2.0, 0.0]
@@ -76,7 +84,7 @@ def test_scores_that_cannot_be_compared_are_refused(scores, opponent):
         win_rate.compare(scores, opponent, win_rate.Config())
 
 
-@pytest.mark.parametrize("module", [rouge, length, repetition, win_rate])
+@pytest.mark.parametrize("module", [exact_match, rouge, length, repetition, win_rate])
 def test_unknown_settings_are_refused(module):
     with pytest.raises(ValidationError):
         module.Config(no_such_setting=1)
