@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from posttrain.batches import Prompts, Sequences
 from posttrain.functional.kl import exact_kl
 from posttrain.models import language_model
+from posttrain.models.families import decoder_only
 from posttrain.models.language_model import LanguageModel, Sampling, kl_per_token
 from posttrain.models.loading import freeze, load_language_model
 from tests.tiny_models import (
@@ -127,6 +128,32 @@ def test_a_prompt_is_read_once_for_all_its_responses(name, model_folder, sequenc
     read.clear()
     model(sequences.select([0, 3, 4]))
     assert len(read) == 1, "one response a prompt: nothing to share"
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2"])
+def test_responses_are_read_in_groups_of_their_lengths(name, model_folder, sequences, monkeypatch):
+    model = LanguageModel(load_language_model(str(model_folder(name)), 0.0).model).eval()
+    together = model(sequences)
+    expected = gradients(model, together.square().sum())
+    read = []
+    model.hf_model.get_input_embeddings().register_forward_pre_hook(lambda _, args: read.append(tuple(args[0].shape)))
+    monkeypatch.setattr(decoder_only, "MIN_GROUP", 2)
+    grouped = model(sequences)
+    # 2, 5, 4 | 3 | 1, 4 tokens
+    assert read == [(3, 6), (2, 2), (2, 4), (2, 5)]
+    assert torch.allclose(grouped, together, atol=1e-6)
+    assert_close(gradients(model, grouped.square().sum()), expected, relative=1e-5)
+
+
+@pytest.mark.parametrize("name", ["gpt2", "llama"])
+def test_a_group_of_empty_responses_is_not_read(name, model_folder, monkeypatch):
+    model = LanguageModel(load_language_model(str(model_folder(name)), 0.0).model).eval()
+    rows = random_sequences([3, 5], [[0, 4], [0, 2]])
+    monkeypatch.setattr(decoder_only, "MIN_GROUP", 2)
+    states, alone = model.states(rows), [model.states(rows.select([row]))[0] for row in range(4)]
+    for row, own in enumerate(alone):
+        kept = int(rows.lengths[row]) + 1
+        assert torch.allclose(states[row, :kept], own[:kept], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])

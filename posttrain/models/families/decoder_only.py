@@ -5,11 +5,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
 
 from posttrain.batches import Sequences
 
 SHARING_TYPES = ("gpt2", "llama", "qwen2", "qwen3")
 """Models that are tested to give the same states when prompts are shared."""
+MAX_GROUPS, MIN_GROUP = 4, 8
+"""Responses to shared prompts are read in this many groups at most, of this many rows at least."""
 
 
 def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
@@ -51,27 +54,59 @@ def _states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B
 def _states_of_shared_prompts(
     backbone: PreTrainedModel, sequences: Sequences, used: Int[Tensor, "U"], index: Int[Tensor, "B"]
 ) -> Float[Tensor, "B R1 D"]:
-    """Each prompt is read once, and its keys and values serve all of its responses. Gradients flow through them."""
+    """Each prompt is read once, and its keys and values serve all of its responses. Gradients flow through them.
+
+    Responses are read in groups of similar lengths: a long one would make padding of most of a batch.
+    """
     lengths = sequences.prompts.lengths[used]
     width, longest_response = int(lengths.max()), int(sequences.lengths.max())
     read = backbone.base_model(
         input_ids=sequences.prompts.ids[used, :width], use_cache=True, cache=DynamicCache(config=backbone.config)
     )
-    first = _gather(read.last_hidden_state, lengths.unsqueeze(1) - 1)[index]
-    if longest_response == 0:
-        return first
-    read.cache.batch_select_indices(index)
+    first = _gather(read.last_hidden_state, lengths.unsqueeze(1) - 1)
+    order = sequences.lengths.argsort(stable=True)
+    groups = order.chunk(max(1, min(MAX_GROUPS, len(order) // MIN_GROUP)))
+    states = []
+    for rows in groups:
+        prompts, some = index[rows], sequences.lengths[rows]
+        hidden = first.index_select(0, prompts)
+        if int(some.max()) > 0:
+            cache = _repeated(read.cache, prompts, backbone)
+            ids = sequences.response_ids[rows, : int(some.max())]
+            hidden = torch.cat([hidden, _after_prompts(backbone, cache, lengths[prompts], width, ids, some)], dim=1)
+        states.append(F.pad(hidden, (0, 0, 0, longest_response + 1 - hidden.shape[1])))
+    return torch.cat(states).index_select(0, order.argsort())
+
+
+def _repeated(cache: DynamicCache, index: Int[Tensor, "B"], backbone: PreTrainedModel) -> DynamicCache:
+    """A cache of its own for these responses; the prompts' stays as it is for the others."""
+    repeated = DynamicCache(config=backbone.config)
+    for number, layer in enumerate(cache.layers):
+        assert isinstance(layer, DynamicLayer)
+        assert layer.keys is not None
+        assert layer.values is not None
+        # A product with rows of one 1: the gradient of an index would be added up element by element.
+        choice = F.one_hot(index, len(layer.keys)).to(layer.keys.dtype)
+        keys, values = (torch.tensordot(choice, tensor, 1) for tensor in (layer.keys, layer.values))
+        repeated.update(keys, values, number)
+    return repeated
+
+
+def _after_prompts(
+    backbone: PreTrainedModel, cache: DynamicCache, prompt_lengths: Int[Tensor, "B"], width: int,
+    ids: Int[Tensor, "B R"], lengths: Int[Tensor, "B"],
+) -> Float[Tensor, "B R D"]:  # fmt: skip
+    """States after each response token; the cache holds the prompts in `width` columns, padding included."""
     # Padding stays at its row's last position: a table of positions has no more than the longest row needs.
-    last = (sequences.lengths - 1).clamp(min=0).unsqueeze(1)
-    columns = torch.arange(longest_response, device=index.device).minimum(last)
-    mask = torch.arange(width + longest_response, device=index.device).expand(len(index), -1)
-    hidden = backbone.base_model(
-        input_ids=sequences.response_ids[:, :longest_response],
-        attention_mask=((mask < lengths[index].unsqueeze(1)) | (mask >= width)).long(),
-        position_ids=lengths[index].unsqueeze(1) + columns,
-        cache=read.cache, use_cache=True,
+    last = (lengths - 1).clamp(min=0).unsqueeze(1)
+    columns = torch.arange(ids.shape[1], device=ids.device).minimum(last)
+    mask = torch.arange(width + ids.shape[1], device=ids.device).expand(len(ids), -1)
+    return backbone.base_model(
+        input_ids=ids,
+        attention_mask=((mask < prompt_lengths.unsqueeze(1)) | (mask >= width)).long(),
+        position_ids=prompt_lengths.unsqueeze(1) + columns,
+        cache=cache, use_cache=True,
     ).last_hidden_state  # fmt: skip
-    return torch.cat([first, hidden], dim=1)
 
 
 def _gather(hidden: Float[Tensor, "B C D"], columns: Int[Tensor, "B R"]) -> Float[Tensor, "B R D"]:
