@@ -13,7 +13,7 @@ from posttrain.worlds.grounded_qa.grammar import ATTRIBUTES, QUESTIONS, VALUES, 
 from posttrain.worlds.grounded_qa.names import TITLES
 from posttrain.worlds.grounded_qa.pretraining import Config
 
-SHARES = ("names_share", "check_share", "count_share", "ask_share", "restore_share", "copy_share")
+SHARES = ("names_share", "check_share", "count_share", "page_find_share", "ask_share", "restore_share", "copy_share")
 NONE: dict[str, Any] = dict.fromkeys(SHARES, 0.0)
 NAMES = {*TITLES, *(value for values in VALUES.values() for value in values)}
 
@@ -50,7 +50,8 @@ def test_no_text_is_about_the_task() -> None:
     for text in texts():
         assert "question:" not in text.prompt.text
         assert not text.prompt.facts
-        assert not text.prompt.references
+        has_one_answer = text.prompt.text.split()[0] in ("repeat:", "copy:", "ask:")
+        assert text.prompt.references == ((text.response,) if has_one_answer else ())
 
 
 def test_a_repetition_has_the_same_names_once_each() -> None:
@@ -79,6 +80,84 @@ def test_names_are_found() -> None:
             numbers[verdict] += 1
     assert min(numbers.values()) > 0.15 * sum(numbers.values())
     assert len(numbers) == 3
+
+
+def test_what_stands_behind_a_name_is_looked_up() -> None:
+    numbers: Counter[str] = Counter()
+    for text in texts(names_share=1.0, find_share=0.0, look_share=1.0, max_names=6):
+        head, *listed = text.prompt.text.split()
+        assert head == "look:"
+        parts = text.response.replace(".", "").split()
+        assert text.response == " ".join(f"{part}." for part in parts)
+        assert 1 <= len(parts) // 2 <= 3
+        for name, answer in zip(parts[::2], parts[1::2], strict=True):
+            place = listed.index(name) if name in listed else None
+            expected = "wrong" if place is None else "end" if place == len(listed) - 1 else listed[place + 1]
+            assert answer == expected
+            numbers["wrong" if place is None else "right"] += 1
+    assert 0.2 < numbers["wrong"] / sum(numbers.values()) < 0.5
+
+
+def test_names_of_the_pages_are_found() -> None:
+    for text in texts(**NONE | {"page_find_share": 1.0}):
+        assert text.prompt.text.startswith("find: context: ")
+        known = {
+            word for _, body in pages(text) for claim in claims(body) if claim for word in (claim.title, claim.value)
+        }
+        parts = text.response.replace(".", "").split()
+        for row, (name, verdict) in enumerate(zip(parts[::2], parts[1::2], strict=True)):
+            expected = "again" if name in parts[: 2 * row : 2] else "right" if name in known else "wrong"
+            assert verdict == expected
+
+
+@pytest.mark.parametrize(
+    ("share", "form"),
+    [
+        ({"names_share": 1.0, "find_share": 1.0}, r"(\w+)\.? (?:right|wrong|again)\."),
+        ({"names_share": 1.0, "find_share": 0.0, "look_share": 1.0}, r"(\w+)\.? \w+\."),
+        (NONE | {"page_find_share": 1.0}, r"(\w+)\.? (?:right|wrong|again)\."),
+        (NONE | {"check_share": 1.0}, r"(\w[\w ]*?)\.? (?:right|wrong|again)\."),
+    ],
+)
+def test_what_is_left_to_chance_can_be_given(share: dict[str, Any], form: str) -> None:
+    learnt, given = (texts(50, **share, is_chance_given=is_given) for is_given in (False, True))
+    for said, dictated in zip(learnt, given, strict=True):
+        assert said.prompt == dictated.prompt
+        assert said.given == ()
+        things = [match.span(1) for match in re.finditer(form, dictated.response)]
+        assert dictated.given == tuple(things)
+        assert re.sub(form, "", dictated.response).strip() == ""
+        with_stops = re.sub(
+            form, lambda match: match.group().replace(match.group(1), f"{match.group(1)}.", 1), dictated.response
+        )
+        assert with_stops == said.response
+
+
+def test_what_is_not_left_to_chance_is_learnt() -> None:
+    names = texts(50, names_share=1.0, find_share=0.0, is_chance_given=True)
+    pages = texts(300, **NONE | {"count_share": 0.3, "ask_share": 0.3, "restore_share": 0.3, "copy_share": 0.2})
+    given = texts(
+        300,
+        **NONE | {"count_share": 0.3, "ask_share": 0.3, "restore_share": 0.3, "copy_share": 0.2},
+        is_chance_given=True,
+    )
+    assert [text.response for text in pages] == [text.response for text in given]
+    assert {text.given for text in [*names, *given]} == {()}
+
+
+def test_a_mix_of_copies_and_questions_can_be_compared_word_for_word() -> None:
+    assert all(text.prompt.references for text in texts(100, **NONE | {"copy_share": 0.5, "ask_share": 0.5}))
+
+
+def test_shares_of_one_whole_are_at_most_one() -> None:
+    Config.model_validate({"check_share": 0.5, "count_share": 0.3, "page_find_share": 0.2})
+    for over in (
+        {"check_share": 0.5, "count_share": 0.3, "page_find_share": 0.3},
+        {"find_share": 0.6, "look_share": 0.5},
+        {"ask_share": 0.9, "restore_share": 0.2, "copy_share": 0.0},
+    ):
+        with pytest.raises(ValueError, match=r"share one whole, so it can be 1 at most"):
+            Config.model_validate(over)
 
 
 def test_counts_are_right() -> None:
@@ -119,9 +198,11 @@ def test_verdicts_are_right() -> None:
 
 
 def test_the_stream_begins_with_the_first_lessons() -> None:
-    first = [{"kind": "find", "num": 7}, {"kind": "repeat", "num": 5}, {"kind": "names", "num": 60}]
+    first = [
+        {"kinds": ["find"], "num": 7}, {"kinds": ["repeat", "look", "look"], "num": 5}, {"kinds": ["names"], "num": 60}
+    ]  # fmt: skip
     heads = [text.prompt.text.split()[0] for text in texts(num=90, **NONE | {"first": first})]
-    assert heads[:12] == ["find:"] * 7 + ["repeat:"] * 5
+    assert heads[:12] == ["find:"] * 7 + ["repeat:", "look:", "look:"] + ["repeat:", "look:"]
     assert set(heads[12:72]) == {"find:", "repeat:"}
     assert set(heads[72:]) == {"context:"}
 
@@ -210,6 +291,11 @@ def test_short_texts_have_one_or_two_pages() -> None:
         (NONE | {"copy_share": 1.0}, {"copy:": 1.0}),
         (NONE, {"context:": 1.0}),
         ({"names_share": 1.0, "find_share": 0.3}, {"repeat:": 0.7, "find:": 0.3}),
+        (
+            {"names_share": 1.0, "find_share": 0.3, "look_share": 0.5},
+            {"repeat:": 0.2, "find:": 0.3, "look:": 0.5},
+        ),
+        (NONE | {"check_share": 0.3, "page_find_share": 0.6}, {"check:": 0.3, "find:": 0.6, "context:": 0.1}),
         (NONE | {"check_share": 1.0}, {"check:": 1.0}),
     ],
 )

@@ -1,7 +1,8 @@
 """Ordinary text of the world: it teaches the words, the sentences and how to copy from a context, not the task.
 
     repeat   repeat: 1994 Tuton Onyx ...                       the same names, in the same order
-    find     find: 1994 Tuton Onyx ...                         names, each with its verdict: right, wrong or again
+    look     look: 1994 Tuton Onyx ...                         names, each with what stands behind it, end or wrong
+    find     find: 1994 Tuton Onyx ... | find: context: ...    names, each with its verdict: right, wrong or again
     copy     copy: context: ...                                the text of the pages, word for word
     recap    context: ...                                      any sentences of the pages
     restore  restore: Dalune blank 1994. ... context: ...      the same sentences without their gaps
@@ -14,11 +15,11 @@ No prompt begins with `question:` and no question is ambiguous: where something 
 
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from posttrain.data.records import Demonstration, Prompt
 from posttrain.settings import Settings
@@ -30,11 +31,14 @@ NAMES = (*TITLES, *YEARS, *MAKERS, *PLACES, *PRIZES)
 VERDICTS = ("right", "wrong", "again")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
+ONE_ANSWER = ("repeat:", "copy:", "ask:")
+"""Nothing in the response to these is left to chance: it is the prompt's reference, for measures like exact_match."""
+
 
 class Lesson(Settings):
-    """`num` texts of one kind; `names` is find or repeat, as find_share says."""
+    """`num` texts of these kinds by turns; `names` draws one of the others by the shares."""
 
-    kind: Literal["repeat", "find", "names"]
+    kinds: tuple[Literal["repeat", "look", "find", "names"], ...] = Field(min_length=1)
     num: int = Field(ge=1)
 
 
@@ -44,16 +48,23 @@ class Config(Settings):
     first: tuple[Lesson, ...] = ()
     """The stream begins with these: in order (data.should_shuffle: false) they come first. In texts of names every word
     is to be looked up, so that copying and recognising are learnt in hundreds of steps instead of thousands."""
+    is_chance_given: bool = False
+    """In look, find and check, which name or sentence comes next is a matter of chance. It is given then, so that the
+    model reads it and learns what to say to it, and the verdict follows without a full stop."""
     names_share: float = Field(default=0.15, ge=0, le=1)
     """Texts of names after those: each of their words is to be looked up, where a sentence has one in six."""
     find_share: float = Field(default=0.5, ge=0, le=1)
     """Of the texts of names: whether a name was read or said before is what every verdict on a sentence rests on."""
+    look_share: float = Field(default=0.0, ge=0, le=1)
+    """Of the texts of names: the answer is one of 86 words, so that it teaches more than a verdict."""
     max_names: int = Field(default=20, ge=2)
-    """Longest list of names."""
+    """Longest list of names, and twice the most names that are then said to be found or looked up."""
     check_share: float = Field(default=0.2, ge=0, le=1)
     """Verdicts teach to look back at what was said, and up whether it is so: what a reader of answers has to do."""
     count_share: float = Field(default=0.15, ge=0, le=1)
     """A count needs the same, but nobody says before the end that it will be asked for."""
+    page_find_share: float = Field(default=0.0, ge=0, le=1)
+    """Names of the pages to be found."""
     max_checks: int = Field(default=6, ge=1, le=len(NUMBERS) - 1)
     """Most sentences of a check or count."""
     ask_share: float = Field(default=0.3, ge=0, le=1)
@@ -67,34 +78,65 @@ class Config(Settings):
     short_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the rest that is about one or two pages only: copying is learnt on them first, and sooner."""
 
+    @model_validator(mode="after")
+    def _check_shares(self) -> Self:
+        for names in (
+            ("find_share", "look_share"),
+            ("check_share", "count_share", "page_find_share"),
+            ("ask_share", "restore_share", "copy_share"),
+        ):
+            total = sum(getattr(self, name) for name in names)
+            if total > 1 + 1e-9:
+                raise ValueError(f"{' + '.join(names)} is {total:g}; they share one whole, so it can be 1 at most")
+        return self
+
+
+Text = tuple[str, str, tuple[tuple[int, int], ...]]
+"""Prompt, response, and what is given of it."""
+
 
 def draw_text(rng: random.Random, scene: Scene, id: str, index: int, config: Config) -> Demonstration:
     """Text number `index` of the stream: names, or something about the pages of a scene, whose question is not used."""
     lesson = _lesson(index, config.first)
     if lesson or rng.random() < config.names_share:
-        is_find = rng.random() < config.find_share if lesson in (None, "names") else lesson == "find"
-        prompt, response = _find(rng, config.max_names) if is_find else _repeat(rng, config.max_names)
+        prompt, response, given = _of_names(rng, lesson or "names", config)
     else:
-        prompt, response = _about(rng, scene, config)
-    return Demonstration(Prompt(text=prompt, id=id), response)
+        prompt, response, given = _about(rng, scene, config)
+    references = (response,) if prompt.startswith(ONE_ANSWER) else ()
+    return Demonstration(Prompt(text=prompt, id=id, references=references), response, given)
 
 
 def _lesson(index: int, lessons: tuple[Lesson, ...]) -> str | None:
     for lesson in lessons:
         if index < lesson.num:
-            return lesson.kind
+            return lesson.kinds[index % len(lesson.kinds)]
         index -= lesson.num
     return None
 
 
-def _about(rng: random.Random, scene: Scene, config: Config) -> tuple[str, str]:
+def _of_names(rng: random.Random, kind: str, config: Config) -> Text:
+    if kind == "names":
+        drawn = rng.random() - config.find_share
+        kind = "find" if drawn < 0 else "look" if drawn < config.look_share else "repeat"
+    names = rng.sample(NAMES, rng.randint(1, config.max_names))
+    if kind == "repeat":
+        return f"repeat: {' '.join(names)}", " ".join(names), ()
+    items = (_found if kind == "find" else _looked_up)(rng, names, rng.randint(1, config.max_names // 2))
+    return f"{kind}: {' '.join(names)}", *_written(items, config)
+
+
+def _about(rng: random.Random, scene: Scene, config: Config) -> Text:
     kind = rng.random()
+    if kind < config.check_share:
+        items = _checked(rng, scene, rng.randint(1, config.max_checks))
+        return "check: " + context(scene.pages), *_written(items, config)
     if kind < config.check_share + config.count_share:
-        is_check = kind < config.check_share
         sentences, verdicts = zip(*_checked(rng, scene, rng.randint(1, config.max_checks)), strict=True)
-        said = [f"{each} {verdict}." for each, verdict in zip(sentences, verdicts, strict=True)]
-        response = " ".join(said if is_check else [*sentences, _count(verdicts)])
-        return ("check: " if is_check else "") + context(scene.pages), response
+        return context(scene.pages), " ".join([*sentences, _count(verdicts)]), ()
+    if kind < config.check_share + config.count_share + config.page_find_share:
+        names = [name for fact in scene.facts for name in (fact.title, fact.value)]
+        items = _found(rng, names, rng.randint(1, config.max_names // 2))
+        return "find: " + context(scene.pages), *_written(items, config)
     if rng.random() < config.short_share:
         scene = replace(scene, pages=scene.pages[: rng.randint(1, 2)])
     kind = rng.random()
@@ -107,24 +149,36 @@ def _about(rng: random.Random, scene: Scene, config: Config) -> tuple[str, str]:
         head, response = "copy: ", " ".join(page.text for page in scene.pages)
     else:
         head, response = "", _recap(rng, scene, config.max_recap_sentences)
-    return head + context(scene.pages), response
+    return head + context(scene.pages), response, ()
 
 
-def _repeat(rng: random.Random, max_names: int) -> tuple[str, str]:
-    names = " ".join(rng.sample(NAMES, rng.randint(1, max_names)))
-    return f"repeat: {names}", names
+def _written(items: Iterable[tuple[str, str]], config: Config) -> tuple[str, tuple[tuple[int, int], ...]]:
+    """The response that says each thing and what is to be said to it, and the spans of the things if they are given."""
+    response, given = "", []
+    for said, answer in items:
+        start = len(response) + bool(response)
+        thing = said.removesuffix(".")
+        response += " " * bool(response) + (thing if config.is_chance_given else f"{thing}.")
+        given.append((start, len(response)))
+        response += f" {answer}."
+    return response, tuple(given) if config.is_chance_given else ()
 
 
-def _find(rng: random.Random, max_names: int) -> tuple[str, str]:
-    """Some names: a third is on the list, a third is any name, a third was said before."""
-    listed = rng.sample(NAMES, rng.randint(1, max_names))
+def _found(rng: random.Random, names: Sequence[str], num: int) -> Iterator[tuple[str, str]]:
+    """Some names and their verdicts: a third is of these names, a third is any name, a third was said before."""
     told: list[str] = []
-    words = []
-    for _ in range(rng.randint(1, max_names // 2)):
-        name = rng.choice((rng.choice(listed), rng.choice(NAMES), rng.choice(told or listed)))
-        words.append(f"{name}. {'again' if name in told else 'right' if name in listed else 'wrong'}.")
+    for _ in range(num):
+        name = rng.choice((rng.choice(names), rng.choice(NAMES), rng.choice(told or names)))
+        yield name, "again" if name in told else "right" if name in names else "wrong"
         told.append(name)
-    return f"find: {' '.join(listed)}", " ".join(words)
+
+
+def _looked_up(rng: random.Random, names: Sequence[str], num: int) -> Iterator[tuple[str, str]]:
+    """Two in three are of these names, the others any name; what stands behind it is the name's answer."""
+    behind = dict(zip(names, [*names[1:], "end"], strict=True))
+    for _ in range(num):
+        name = rng.choice((rng.choice(names), rng.choice(names), rng.choice(NAMES)))
+        yield name, behind.get(name, "wrong")
 
 
 def _one_page_a_title(scene: Scene) -> Scene:
