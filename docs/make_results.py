@@ -1,13 +1,14 @@
-"""Write docs/results.png and the tables of docs/results.md from finished quickstarts.
+"""Write the tables of docs/results.md from finished quickstarts, and docs/results.png from the T5 shape's seed 0.
 
     python docs/make_results.py "MACHINE" RUN_DIR [RUN_DIR ...]
 
-Each RUN_DIR is named FAMILY-SEED; the first one is drawn. The tables replace what stands in results.md below the line
-`<!-- tables -->`.
+Each RUN_DIR is named FAMILY-SEED. Its table stands below the line `<!-- tables -->` of results.md, in place of an
+earlier one of that family and seed; the other tables stay.
 """
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -19,6 +20,7 @@ from posttrain.figures.style import chart_style, model_label
 
 DOCS = Path(__file__).parent
 MARK = "<!-- tables -->\n"
+DRAWN = "encoder_decoder-0"
 FAULTS = {"wrong": ("Wrong-Grounding", "Unverifiable"), "irrelevant": ("Irrelevant",), "repeated": ("Redundant",)}
 
 
@@ -87,12 +89,32 @@ def draw(run: Path, path: Path) -> None:
         figure.savefig(path)
 
 
-def main(machine: str, *folders: str) -> None:
+def replace_tables(page: str, tables: Mapping[str, str]) -> str:
+    """The page with these tables, by heading, and those that it has of other headings, by family and seed."""
+    head, mark, below = page.partition(MARK)
+    before, *parts = f"\n{below}".split("\n## ")
+    if not mark or MARK in below or before.strip():
+        sys.exit(f"results.md: below one line {MARK.strip()} there have to be tables only, each under a heading ##")
+    known = {f"## {part.partition(chr(10))[0]}": f"## {part}".strip() for part in parts}
+    known |= {heading: table.strip() for heading, table in tables.items()}
+    order = sorted(known, key=_family_and_seed)
+    return "\n\n".join([head + MARK.rstrip(), *(known[heading] for heading in order)]) + "\n"
+
+
+def _family_and_seed(heading: str) -> tuple[bool, int]:
+    return "encoder_decoder" not in heading, int(heading.rpartition(" ")[2])
+
+
+def main(machine: str, *folders: str, docs: Path = DOCS) -> None:
     runs = [Path(folder) for folder in folders]
-    draw(runs[0], DOCS / "results.png")
-    page = DOCS / "results.md"
-    text = page.read_text().partition(MARK)[0] + MARK + "\n" + "\n".join(table(run, machine) for run in runs)
-    page.write_text(text.rstrip() + "\n")
+    for run in runs:
+        if run.name == DRAWN:
+            draw(run, docs / "results.png")
+    if len({run.name for run in runs}) < len(runs):
+        sys.exit("two folders have the same name, so the same family and seed")
+    tables = {text.partition("\n")[0]: text for text in (table(run, machine) for run in runs)}
+    page = docs / "results.md"
+    page.write_text(replace_tables(page.read_text(), tables))
 
 
 if __name__ == "__main__":
