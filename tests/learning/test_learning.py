@@ -28,7 +28,7 @@ def test_sft_learns_to_repeat_a_word(name):
     start = toys.start(name)
     policy = LanguageModel(start.model)
     rows = toys.rows_of(toys.demonstrations(1024, seed=0), start)
-    batches = [collate.demonstrations(rows[i : i + 32]) for i in range(0, len(rows), 32)]
+    batches = [collate.recorded(rows[i : i + 32]) for i in range(0, len(rows), 32)]
     # With a quarter of the rows and twice the rate, one initialisation in four does not generalise: which, is rounding.
     losses = toys.train(SFT(policy), batches, learning_rate=0.005, num_epochs=10)
     assert losses[-1] < 0.2 * losses[0]
