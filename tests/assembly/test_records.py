@@ -3,9 +3,11 @@
 import pytest
 
 from posttrain.algorithms import dpo, preference_reward_model, sft
-from posttrain.assembly.records import check_pairs
+from posttrain.assembly.records import check_pairs, collator
+from posttrain.data.collate import Encoder, tokenize
 from posttrain.data.records import Comparison, Demonstration, Pair, Prompt
 from posttrain.errors import InputError
+from tests.tiny_models import word_tokenizer
 
 PROMPT = Prompt("a question")
 
@@ -26,6 +28,14 @@ def test_ties_alone_are_refused_where_ties_are_dropped(config):
 @pytest.mark.parametrize("config", [dpo.Config(ties="half"), preference_reward_model.Config()])
 def test_ties_alone_are_data_where_a_tie_is_half_a_win(config):
     check_pairs([comparison(0, 0)], config, "data.train")
+
+
+def test_training_does_not_learn_what_is_given(tmp_path):
+    encoder = Encoder(word_tokenizer(False), False, 9, 9)
+    rows = tokenize([Demonstration(PROMPT, "aa ae"), Demonstration(PROMPT, "aa ae ai", ((0, 2), (6, 8)))], encoder, "")
+    batch = collator("demonstrations", rows, lambda: pytest.fail("SFT has no reference"), tmp_path)([1, 0])
+    assert batch.action_mask.tolist() == [[False, True, False, True], [True, True, True, False]]
+    assert batch.response_mask.tolist() == [[True] * 4, [True] * 3 + [False]]
 
 
 def test_records_without_pairs_are_not_concerned():

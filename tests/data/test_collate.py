@@ -11,7 +11,6 @@ from tokenizers.normalizers import Prepend, Replace, Sequence
 from transformers import PreTrainedTokenizerFast
 
 from posttrain.data.collate import (
-    COLLATE,
     Encoder,
     collate_prompts,
     judgements,
@@ -181,7 +180,6 @@ def test_what_is_given_in_a_response_is_no_action():
     assert batch.response_ids.tolist() == [[*ids("ba be bi"), END], [*ids("ba be"), END, 0]]
     assert batch.action_mask.tolist() == [[True, False, True, True], [True, True, True, False]]
     assert batch.response_mask.tolist() == [[True] * 4, [True] * 3 + [False]]
-    assert COLLATE["demonstrations"] is recorded  # what `posttrain train` batches with
 
 
 def test_given_spans_of_a_response_that_is_cut_or_loses_its_blank():

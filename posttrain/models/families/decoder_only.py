@@ -68,12 +68,13 @@ def _states_of_shared_prompts(
     groups = order.chunk(max(1, min(MAX_GROUPS, len(order) // MIN_GROUP)))
     states = []
     for rows in groups:
-        prompts, some = index[rows], sequences.lengths[rows]
+        prompts, response_lengths = index[rows], sequences.lengths[rows]
+        ids = sequences.response_ids[rows, : int(response_lengths.max())]
         hidden = first.index_select(0, prompts)
-        if int(some.max()) > 0:
+        if ids.shape[1] > 0:
             cache = _repeated(read.cache, prompts, backbone)
-            ids = sequences.response_ids[rows, : int(some.max())]
-            hidden = torch.cat([hidden, _after_prompts(backbone, cache, lengths[prompts], width, ids, some)], dim=1)
+            read_on = _after_prompts(backbone, cache, lengths[prompts], width, ids, response_lengths)
+            hidden = torch.cat([hidden, read_on], dim=1)
         states.append(F.pad(hidden, (0, 0, 0, longest_response + 1 - hidden.shape[1])))
     return torch.cat(states).index_select(0, order.argsort())
 
