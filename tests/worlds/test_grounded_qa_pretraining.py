@@ -13,8 +13,8 @@ from posttrain.worlds.grounded_qa.grammar import ATTRIBUTES, QUESTIONS, VALUES, 
 from posttrain.worlds.grounded_qa.names import TITLES
 from posttrain.worlds.grounded_qa.pretraining import Config
 
-SHARES = ("names_share", "check_share", "count_share", "page_find_share", "ask_share", "restore_share", "copy_share")
-NONE: dict[str, Any] = dict.fromkeys(SHARES, 0.0)
+SHARES = ("names", "check", "count", "page_find", "ask", "restore", "copy", "collect")
+NONE: dict[str, Any] = dict.fromkeys((f"{name}_share" for name in SHARES), 0.0)
 NAMES = {*TITLES, *(value for values in VALUES.values() for value in values)}
 
 
@@ -50,7 +50,7 @@ def test_no_text_is_about_the_task() -> None:
     for text in texts():
         assert "question:" not in text.prompt.text
         assert not text.prompt.facts
-        has_one_answer = text.prompt.text.split()[0] in ("repeat:", "copy:", "ask:")
+        has_one_answer = text.prompt.text.split()[0] in ("repeat:", "copy:", "ask:", "collect:")
         assert text.prompt.references == ((text.response,) if has_one_answer else ())
 
 
@@ -146,7 +146,8 @@ def test_what_is_not_left_to_chance_is_learnt() -> None:
 
 
 def test_a_mix_of_copies_and_questions_can_be_compared_word_for_word() -> None:
-    assert all(text.prompt.references for text in texts(100, **NONE | {"copy_share": 0.5, "ask_share": 0.5}))
+    shares = {"copy_share": 0.4, "ask_share": 0.3, "collect_share": 0.3}
+    assert all(text.prompt.references == (text.response,) for text in texts(100, **NONE | shares))
 
 
 def test_shares_of_one_whole_are_at_most_one() -> None:
@@ -155,6 +156,7 @@ def test_shares_of_one_whole_are_at_most_one() -> None:
         {"check_share": 0.5, "count_share": 0.3, "page_find_share": 0.3},
         {"find_share": 0.6, "look_share": 0.5},
         {"ask_share": 0.9, "restore_share": 0.2, "copy_share": 0.0},
+        {"ask_share": 0.4, "restore_share": 0.2, "copy_share": 0.3, "collect_share": 0.2},
     ):
         with pytest.raises(ValueError, match=r"share one whole, so it can be 1 at most"):
             Config.model_validate(over)
@@ -260,6 +262,50 @@ def test_asked_questions_have_one_answer_each() -> None:
     assert numbers == {1, 2, 3, 4}
 
 
+def test_a_collection_is_all_that_the_pages_say_of_one_thing() -> None:
+    numbers = set()
+    for text in texts(300, **NONE | {"collect_share": 1.0, "short_share": 0.3}):
+        head = text.prompt.text.removeprefix("collect: ").partition(" context: ")[0]
+        who, attribute = asked(head)
+        assert who == "each"
+        known = [claim for _, body in pages(text) for claim in claims(body) if claim]
+        told = claims(text.response)
+        assert told == [claim for claim in known if claim.attribute == attribute]
+        numbers.add(len(told))
+    assert numbers == {1, 2, 3, 4, 5}
+
+
+def test_checked_and_asked_pages_can_have_a_title_each() -> None:
+    for kind in ("check_share", "ask_share"):
+        drawn = texts(400, **NONE | {kind: 1.0, "retitle_share": 0.6, "short_share": 0.0})
+        titles = [[title for title, _ in pages(text)] for text in drawn]
+        assert all(claim.title == title for text in drawn for title, body in pages(text) for claim in claims(body))
+        are_apart = sum(len(set(page_titles)) == len(page_titles) > 2 for page_titles in titles)
+        # Scenes of two pages are not counted. One standard deviation is 0.025.
+        assert 0.35 < are_apart / 400 < 0.62, kind
+        if kind == "ask_share":
+            assert all(len(set(page_titles)) == len(page_titles) for page_titles in titles)
+    assert max(len(page_titles) for page_titles in titles) == 5
+
+
+def test_another_titles_value_is_wrong() -> None:
+    """A third of the sentences are changed, half of these to a value of the same attribute from the pages."""
+    values_of_others, num_wrong = 0, 0
+    for text in texts(400, **NONE | {"check_share": 1.0, "retitle_share": 1.0, "max_checks": 10}):
+        known = {claim for _, body in pages(text) for claim in claims(body) if claim}
+        parts = text.response.split(".")
+        for whole, verdict in zip(parts[::2], parts[1::2], strict=False):
+            (claim,) = claims(whole)
+            assert claim is not None
+            if verdict.strip() == "wrong":
+                assert claim not in known
+                num_wrong += 1
+                values_of_others += claim.value in {other.value for other in known}
+            elif verdict.strip() == "right":
+                assert claim in known
+    assert 0.25 < values_of_others / num_wrong < 0.6
+
+
 def test_short_texts_have_one_or_two_pages() -> None:
     def numbers(short_share: float) -> Counter[int]:
         drawn = texts(num=1000, **NONE | {"copy_share": 1.0, "short_share": short_share})
@@ -283,8 +329,8 @@ def test_short_texts_have_one_or_two_pages() -> None:
         ),
         (
             {"names_share": 0.0, "check_share": 0.0, "count_share": 0.0}
-            | {"ask_share": 0.1, "restore_share": 0.4, "copy_share": 0.2},
-            {"ask:": 0.1, "restore:": 0.4, "copy:": 0.2, "context:": 0.3},
+            | {"ask_share": 0.1, "restore_share": 0.4, "copy_share": 0.2, "collect_share": 0.15},
+            {"ask:": 0.1, "restore:": 0.4, "copy:": 0.2, "collect:": 0.15, "context:": 0.15},
         ),
         (NONE | {"ask_share": 1.0}, {"ask:": 1.0}),
         (NONE | {"restore_share": 1.0}, {"restore:": 1.0}),

@@ -9,6 +9,7 @@
     check    check: context: ...                               sentences, each with its verdict: right, wrong or again
     count    context: ...                                      sentences, and how many of them are right, wrong, again
     ask      ask: When did Dalune come out? ... context: ...   one sentence in answer to each question
+    collect  collect: When did each come out? context: ...     every sentence of the pages that answers it
 
 No prompt begins with `question:` and no question is ambiguous: where something is asked, each title has one page.
 """
@@ -25,13 +26,13 @@ from posttrain.data.records import Demonstration, Prompt
 from posttrain.settings import Settings
 from posttrain.worlds.grounded_qa.grammar import QUESTIONS, VALUES, Fact, sentence
 from posttrain.worlds.grounded_qa.names import MAKERS, PLACES, PRIZES, TITLES, YEARS
-from posttrain.worlds.grounded_qa.passages import Scene, context
+from posttrain.worlds.grounded_qa.passages import Page, Scene, context
 
 NAMES = (*TITLES, *YEARS, *MAKERS, *PLACES, *PRIZES)
 VERDICTS = ("right", "wrong", "again")
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
-ONE_ANSWER = ("repeat:", "copy:", "ask:")
+ONE_ANSWER = ("repeat:", "copy:", "ask:", "collect:")
 """Nothing in the response to these is left to chance: it is the prompt's reference, for measures like exact_match."""
 
 
@@ -67,11 +68,17 @@ class Config(Settings):
     """Names of the pages to be found."""
     max_checks: int = Field(default=6, ge=1, le=len(NUMBERS) - 1)
     """Most sentences of a check or count."""
+    retitle_share: float = Field(default=0.0, ge=0, le=1)
+    """Of the scenes of check and ask: their pages are of a title each, and a wrong value is another title's as often as
+    any. Title and attribute have then both to be looked at, where a value on any page or of one of two is otherwise a
+    good guess."""
     ask_share: float = Field(default=0.3, ge=0, le=1)
     """How much of the rest is single-fact questions, which give the question words their meaning."""
     restore_share: float = Field(default=0.2, ge=0, le=1)
     copy_share: float = Field(default=0.25, ge=0, le=1)
     """Nothing in a copy is a matter of chance, so that it teaches looking things up the soonest."""
+    collect_share: float = Field(default=0.0, ge=0, le=1)
+    """Ends when nothing is left to say, which a writer of whole answers, and a reader of them, has to know."""
     max_recap_sentences: int = Field(default=10, ge=1)
     max_items: int = Field(default=4, ge=1)
     """Most questions or gapped sentences of one text."""
@@ -83,7 +90,7 @@ class Config(Settings):
         for names in (
             ("find_share", "look_share"),
             ("check_share", "count_share", "page_find_share"),
-            ("ask_share", "restore_share", "copy_share"),
+            ("ask_share", "restore_share", "copy_share", "collect_share"),
         ):
             total = sum(getattr(self, name) for name in names)
             if total > 1 + 1e-9:
@@ -128,10 +135,11 @@ def _of_names(rng: random.Random, kind: str, config: Config) -> Text:
 def _about(rng: random.Random, scene: Scene, config: Config) -> Text:
     kind = rng.random()
     if kind < config.check_share:
-        items = _checked(rng, scene, rng.randint(1, config.max_checks))
+        scene = _retitled(rng, scene, config)
+        items = _checked(rng, scene, config)
         return "check: " + context(scene.pages), *_written(items, config)
     if kind < config.check_share + config.count_share:
-        sentences, verdicts = zip(*_checked(rng, scene, rng.randint(1, config.max_checks)), strict=True)
+        sentences, verdicts = zip(*_checked(rng, scene, config), strict=True)
         return context(scene.pages), " ".join([*sentences, _count(verdicts)]), ()
     if kind < config.check_share + config.count_share + config.page_find_share:
         names = [name for fact in scene.facts for name in (fact.title, fact.value)]
@@ -141,12 +149,14 @@ def _about(rng: random.Random, scene: Scene, config: Config) -> Text:
         scene = replace(scene, pages=scene.pages[: rng.randint(1, 2)])
     kind = rng.random()
     if kind < config.ask_share:
-        scene = _one_page_a_title(scene)
+        scene = _one_page_a_title(_retitled(rng, scene, config))
         head, response = _ask(rng, scene, config.max_items)
     elif kind < config.ask_share + config.restore_share:
         head, response = _restore(rng, scene, config.max_items)
     elif kind < config.ask_share + config.restore_share + config.copy_share:
         head, response = "copy: ", " ".join(page.text for page in scene.pages)
+    elif kind < config.ask_share + config.restore_share + config.copy_share + config.collect_share:
+        head, response = _collect(rng, scene)
     else:
         head, response = "", _recap(rng, scene, config.max_recap_sentences)
     return head + context(scene.pages), response, ()
@@ -181,6 +191,18 @@ def _looked_up(rng: random.Random, names: Sequence[str], num: int) -> Iterator[t
         yield name, behind.get(name, "wrong")
 
 
+def _retitled(rng: random.Random, scene: Scene, config: Config) -> Scene:
+    """Its pages with a title of their own each, in `retitle_share` of the scenes."""
+    if not config.retitle_share or rng.random() >= config.retitle_share:
+        return scene
+    titles = rng.sample(TITLES, len(scene.pages))
+    pages = [
+        Page(f"{title} ({page.facts[0].kind})", tuple(fact._replace(title=title) for fact in page.facts))
+        for title, page in zip(titles, scene.pages, strict=True)
+    ]
+    return replace(scene, pages=tuple(pages))
+
+
 def _one_page_a_title(scene: Scene) -> Scene:
     pages = {page.facts[0].title: page for page in scene.pages}
     return replace(scene, pages=tuple(pages.values()))
@@ -192,14 +214,24 @@ def _ask(rng: random.Random, scene: Scene, max_items: int) -> tuple[str, str]:
     return f"ask: {' '.join(questions)} ", " ".join(sentence(fact) for fact in facts)
 
 
-def _checked(rng: random.Random, scene: Scene, num: int) -> Iterator[tuple[str, str]]:
-    """Facts of the pages, some with a value that no page gives, some told twice: (sentence, verdict)."""
+def _collect(rng: random.Random, scene: Scene) -> tuple[str, str]:
+    asked = rng.choice(scene.facts).attribute
+    question = rng.choice(QUESTIONS[asked]).format("each")
+    told = [sentence(fact) for fact in scene.facts if fact.attribute == asked]
+    return f"collect: {question} ", " ".join(told)
+
+
+def _checked(rng: random.Random, scene: Scene, config: Config) -> Iterator[tuple[str, str]]:
+    """Facts of the pages, some with another value, some told twice: (sentence, verdict)."""
     told: list[Fact] = []
-    for _ in range(num):
+    for _ in range(rng.randint(1, config.max_checks)):
         kind = rng.random()
         fact = rng.choice(told) if told and kind < 0.3 else rng.choice(scene.facts)
         if kind > 0.65:
-            fact = fact._replace(value=rng.choice(VALUES[fact.attribute]))
+            values = VALUES[fact.attribute]
+            if config.retitle_share and rng.random() < 0.5:
+                values = tuple(known.value for known in scene.facts if known.attribute == fact.attribute)
+            fact = fact._replace(value=rng.choice(values))
         is_again = any(fact.claim == earlier.claim for earlier in told)
         is_right = any(fact.claim == known.claim for known in scene.facts)
         yield sentence(fact), "again" if is_again else "right" if is_right else "wrong"
