@@ -57,13 +57,12 @@ def cut_to_positions(
 
 
 def _cut_prompt(ids: list[int], limit: int, side: str) -> list[int]:
-    """An encoder reads the end token of a prompt that is cut, as it does that of any other."""
+    """Its last token stays: an encoder's end token, or the mark from which a response is read."""
     return ids if len(ids) <= limit else [*_cut(ids[:-1], limit - 1, side), ids[-1]]
 
 
 def _decoder_only_row(prompt: list[int], response: list[int], limit: int, side: str) -> tuple[list[int], list[int]]:
-    """One token of the prompt stays, from which the first of the response is read."""
-    prompt = _cut(prompt, max(limit - len(response), 1), side)
+    prompt = _cut_prompt(prompt, max(limit - len(response), 1), side)
     return prompt, _cut(response, limit - len(prompt), side)
 
 

@@ -174,10 +174,8 @@ def test_a_decoder_only_model_reads_less_of_the_prompt_first(side, folders, monk
     middle = "ga ge gi go gu gy"
     rollout = rollout_of("llama", (LONG_PROMPT,), ((SHORT_TEXT, middle, LONG_TEXT),))
     prompt, long = prompt_ids("llama", LONG_PROMPT), [*ids_of(LONG_TEXT), END]
-    five, one, eleven = {"left": (prompt[-5:], prompt[-1:], long[-11:]), "right": (prompt[:5], prompt[:1], long[:11])}[
-        side
-    ]
-    rows = [(prompt, ids_of(SHORT_TEXT)), (five, [*ids_of(middle), END]), (one, eleven)]
+    five, eleven = {"left": (prompt[-5:], long[-11:]), "right": ([*prompt[:4], prompt[-1]], long[:11])}[side]
+    rows = [(prompt, ids_of(SHORT_TEXT)), (five, [*ids_of(middle), END]), (prompt[-1:], eleven)]
     for _ in range(2):
         stream = reward(rollout)
         assert stream.totals().tolist() == pytest.approx(raw_scores(folder, rows), abs=1e-4)
