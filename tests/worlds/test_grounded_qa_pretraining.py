@@ -275,37 +275,6 @@ def test_a_collection_is_all_that_the_pages_say_of_one_thing() -> None:
     assert numbers == {1, 2, 3, 4, 5}
 
 
-def test_checked_and_asked_pages_can_have_a_title_each() -> None:
-    for kind in ("check_share", "ask_share"):
-        drawn = texts(400, **NONE | {kind: 1.0, "retitle_share": 0.6, "short_share": 0.0})
-        titles = [[title for title, _ in pages(text)] for text in drawn]
-        assert all(claim.title == title for text in drawn for title, body in pages(text) for claim in claims(body))
-        are_apart = sum(len(set(page_titles)) == len(page_titles) > 2 for page_titles in titles)
-        # Scenes of two pages are not counted. One standard deviation is 0.025.
-        assert 0.35 < are_apart / 400 < 0.62, kind
-        if kind == "ask_share":
-            assert all(len(set(page_titles)) == len(page_titles) for page_titles in titles)
-    assert max(len(page_titles) for page_titles in titles) == 5
-
-
-def test_another_titles_value_is_wrong() -> None:
-    """A third of the sentences are changed, half of these to a value of the same attribute from the pages."""
-    values_of_others, num_wrong = 0, 0
-    for text in texts(400, **NONE | {"check_share": 1.0, "retitle_share": 1.0, "max_checks": 10}):
-        known = {claim for _, body in pages(text) for claim in claims(body) if claim}
-        parts = text.response.split(".")
-        for whole, verdict in zip(parts[::2], parts[1::2], strict=False):
-            (claim,) = claims(whole)
-            assert claim is not None
-            if verdict.strip() == "wrong":
-                assert claim not in known
-                num_wrong += 1
-                values_of_others += claim.value in {other.value for other in known}
-            elif verdict.strip() == "right":
-                assert claim in known
-    assert 0.25 < values_of_others / num_wrong < 0.6
-
-
 def test_short_texts_have_one_or_two_pages() -> None:
     def numbers(short_share: float) -> Counter[int]:
         drawn = texts(num=1000, **NONE | {"copy_share": 1.0, "short_share": short_share})

@@ -26,7 +26,7 @@ from posttrain.data.records import Demonstration, Prompt
 from posttrain.settings import Settings
 from posttrain.worlds.grounded_qa.grammar import QUESTIONS, VALUES, Fact, sentence
 from posttrain.worlds.grounded_qa.names import MAKERS, PLACES, PRIZES, TITLES, YEARS
-from posttrain.worlds.grounded_qa.passages import Page, Scene, context
+from posttrain.worlds.grounded_qa.passages import Scene, context
 
 NAMES = (*TITLES, *YEARS, *MAKERS, *PLACES, *PRIZES)
 VERDICTS = ("right", "wrong", "again")
@@ -68,10 +68,6 @@ class Config(Settings):
     """Names of the pages to be found."""
     max_checks: int = Field(default=6, ge=1, le=len(NUMBERS) - 1)
     """Most sentences of a check or count."""
-    retitle_share: float = Field(default=0.0, ge=0, le=1)
-    """Of the scenes of check and ask: their pages are of a title each, and a wrong value is another title's as often as
-    any. Title and attribute have then both to be looked at, where a value on any page or of one of two is otherwise a
-    good guess."""
     ask_share: float = Field(default=0.3, ge=0, le=1)
     """How much of the rest is single-fact questions, which give the question words their meaning."""
     restore_share: float = Field(default=0.2, ge=0, le=1)
@@ -135,11 +131,10 @@ def _of_names(rng: random.Random, kind: str, config: Config) -> Text:
 def _about(rng: random.Random, scene: Scene, config: Config) -> Text:
     kind = rng.random()
     if kind < config.check_share:
-        scene = _retitled(rng, scene, config)
-        items = _checked(rng, scene, config)
+        items = _checked(rng, scene, rng.randint(1, config.max_checks))
         return "check: " + context(scene.pages), *_written(items, config)
     if kind < config.check_share + config.count_share:
-        sentences, verdicts = zip(*_checked(rng, scene, config), strict=True)
+        sentences, verdicts = zip(*_checked(rng, scene, rng.randint(1, config.max_checks)), strict=True)
         return context(scene.pages), " ".join([*sentences, _count(verdicts)]), ()
     if kind < config.check_share + config.count_share + config.page_find_share:
         names = [name for fact in scene.facts for name in (fact.title, fact.value)]
@@ -149,7 +144,7 @@ def _about(rng: random.Random, scene: Scene, config: Config) -> Text:
         scene = replace(scene, pages=scene.pages[: rng.randint(1, 2)])
     kind = rng.random()
     if kind < config.ask_share:
-        scene = _one_page_a_title(_retitled(rng, scene, config))
+        scene = _one_page_a_title(scene)
         head, response = _ask(rng, scene, config.max_items)
     elif kind < config.ask_share + config.restore_share:
         head, response = _restore(rng, scene, config.max_items)
@@ -191,18 +186,6 @@ def _looked_up(rng: random.Random, names: Sequence[str], num: int) -> Iterator[t
         yield name, behind.get(name, "wrong")
 
 
-def _retitled(rng: random.Random, scene: Scene, config: Config) -> Scene:
-    """Its pages with a title of their own each, in `retitle_share` of the scenes."""
-    if not config.retitle_share or rng.random() >= config.retitle_share:
-        return scene
-    titles = rng.sample(TITLES, len(scene.pages))
-    pages = [
-        Page(f"{title} ({page.facts[0].kind})", tuple(fact._replace(title=title) for fact in page.facts))
-        for title, page in zip(titles, scene.pages, strict=True)
-    ]
-    return replace(scene, pages=tuple(pages))
-
-
 def _one_page_a_title(scene: Scene) -> Scene:
     pages = {page.facts[0].title: page for page in scene.pages}
     return replace(scene, pages=tuple(pages.values()))
@@ -221,17 +204,14 @@ def _collect(rng: random.Random, scene: Scene) -> tuple[str, str]:
     return f"collect: {question} ", " ".join(told)
 
 
-def _checked(rng: random.Random, scene: Scene, config: Config) -> Iterator[tuple[str, str]]:
-    """Facts of the pages, some with another value, some told twice: (sentence, verdict)."""
+def _checked(rng: random.Random, scene: Scene, num: int) -> Iterator[tuple[str, str]]:
+    """Facts of the pages, some with a value that no page gives, some told twice: (sentence, verdict)."""
     told: list[Fact] = []
-    for _ in range(rng.randint(1, config.max_checks)):
+    for _ in range(num):
         kind = rng.random()
         fact = rng.choice(told) if told and kind < 0.3 else rng.choice(scene.facts)
         if kind > 0.65:
-            values = VALUES[fact.attribute]
-            if config.retitle_share and rng.random() < 0.5:
-                values = tuple(known.value for known in scene.facts if known.attribute == fact.attribute)
-            fact = fact._replace(value=rng.choice(values))
+            fact = fact._replace(value=rng.choice(VALUES[fact.attribute]))
         is_again = any(fact.claim == earlier.claim for earlier in told)
         is_right = any(fact.claim == known.claim for known in scene.facts)
         yield sentence(fact), "again" if is_again else "right" if is_right else "wrong"
