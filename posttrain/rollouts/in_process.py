@@ -6,6 +6,7 @@ does not depend on what else is in the batch.
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,6 +19,9 @@ from posttrain.models.decoding import Decoder, start_decoding
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import Pretrained, Tokenizer
 from posttrain.randomness import stream
+
+FULL_ENOUGH = 0.8
+"""Rows that have ended leave the decoder when at most this share is going on: leaving copies what the rest wrote."""
 
 
 class Config(Sampling):
@@ -49,7 +53,7 @@ class InProcess:
         self.policy.eval()
         index = torch.arange(len(prompts)).repeat_interleave(self.config.samples_per_prompt).to(prompts.ids.device)
         uniform = self._uniform(len(index), step).to(prompts.ids.device)
-        decoder = start_decoding(self.policy.hf_model, prompts, index)
+        decoder = start_decoding(self.policy.hf_model, prompts, index, self.config.max_new_tokens)
         ids, logprobs, lengths, is_cut = self._decode(decoder, uniform)
         self.policy.train(was_training)
         mask = torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)
@@ -73,37 +77,64 @@ class InProcess:
         ids = torch.zeros(rows, steps, dtype=torch.long, device=device)
         logprobs = torch.zeros(rows, steps, device=device)
         lengths = torch.full((rows,), steps, device=device)
-        alive = torch.arange(rows, device=device)  # the rows of the batch that are still being written
+        kept = torch.arange(rows, device=device)  # the row of the batch that each row of the decoder writes
+        is_going = torch.ones(rows, dtype=torch.bool, device=device)  # of those
         logits = decoder.first_logits()
         for t in range(steps):
-            token, logprob = self._choose(logits, uniform[alive, t])
-            ids[alive, t], logprobs[alive, t] = token, logprob
-            has_ended = torch.isin(token, ends)
-            lengths[alive[has_ended]] = t + 1
-            if t + 1 == steps or has_ended.all():
-                alive = alive[~has_ended]
+            token, logprob = self._choose(logits, uniform[kept, t])
+            going = kept[is_going]
+            ids[going, t], logprobs[going, t] = token[is_going], logprob[is_going]
+            has_ended = torch.isin(token, ends) & is_going
+            lengths[kept[has_ended]] = t + 1
+            is_going &= ~has_ended
+            num_going = int(is_going.sum())
+            if t + 1 == steps or num_going == 0:
                 break
-            if has_ended.any():
-                going = (~has_ended).nonzero().squeeze(-1)
-                decoder.keep(going)
-                alive, token = alive[going], token[going]
+            if num_going <= FULL_ENOUGH * len(kept):
+                rest = is_going.nonzero().squeeze(-1)
+                decoder.keep(rest)
+                kept, token, is_going = kept[rest], token[rest], is_going[rest]
             logits = decoder.next_logits(token)
         width = int(lengths.max())
         is_cut = torch.zeros(rows, dtype=torch.bool, device=device)
-        is_cut[alive] = True
+        is_cut[kept[is_going]] = True
         return ids[:, :width], logprobs[:, :width], lengths, is_cut
 
     def _choose(
         self, logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]
     ) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
         """Inverse-CDF sampling: one uniform number per token, so a row's draws are its own."""
-        filtered = distribution_logits(logits, self.config.temperature, self.config.top_k, self.config.top_p)
-        all_logprobs = filtered.log_softmax(-1)
-        if self.config.is_greedy:
+        c = self.config
+        if c.is_greedy:
             token = logits.argmax(-1)
-        else:
-            cumulative = all_logprobs.exp().cumsum(-1)
-            target = uniform.unsqueeze(-1) * cumulative[:, -1:]  # rounding: the sum is not exactly 1
-            token = torch.searchsorted(cumulative, target, right=True).squeeze(-1)
-            token = token.clamp(max=logits.shape[-1] - 1)
-        return token, all_logprobs.gather(-1, token.unsqueeze(-1)).squeeze(-1)
+            filtered = distribution_logits(logits, c.temperature, c.top_k, c.top_p)
+            return token, filtered.log_softmax(-1).gather(-1, token.unsqueeze(-1)).squeeze(-1)
+        survivors = _top_k_survivors(logits, c.top_k) if 0 < c.top_k < logits.shape[-1] else None
+        if survivors is None:
+            return _draw(distribution_logits(logits, c.temperature, c.top_k, c.top_p), uniform)
+        place, logprob = _draw(distribution_logits(survivors.values, c.temperature, 0, c.top_p), uniform)
+        return survivors.indices.gather(-1, place.unsqueeze(-1)).squeeze(-1), logprob
+
+
+def _draw(filtered: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:
+    """A column of each row, and its log-probability."""
+    cumulative = filtered.softmax(-1).cumsum(-1)
+    target = uniform.unsqueeze(-1) * cumulative[:, -1:]  # rounding: the sum is not exactly 1
+    column = torch.searchsorted(cumulative, target, right=True).clamp(max=filtered.shape[-1] - 1)
+    return column.squeeze(-1), filtered.gather(-1, column).squeeze(-1) - filtered.logsumexp(-1)
+
+
+class Survivors(NamedTuple):
+    """What top-k leaves of each row, in the order of the vocabulary."""
+
+    values: Float[Tensor, "B K"]
+    indices: Int[Tensor, "B K"]
+
+
+def _top_k_survivors(logits: Float[Tensor, "B V"], top_k: int) -> Survivors | None:
+    """None where the filter keeps more than k tokens of a row, since some are as likely as the k-th."""
+    top = logits.topk(min(top_k + 1, logits.shape[-1]), dim=-1)
+    if (top.values[:, top_k - 1] == top.values[:, top_k]).any():
+        return None
+    indices = top.indices[:, :top_k].sort(-1).values
+    return Survivors(logits.gather(-1, indices), indices)

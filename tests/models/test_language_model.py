@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from posttrain.batches import Prompts, Sequences
 from posttrain.functional.kl import exact_kl
 from posttrain.models import language_model
-from posttrain.models.families import decoder_only
 from posttrain.models.language_model import LanguageModel, Sampling, kl_per_token
+from posttrain.models.layouts import packed
 from posttrain.models.loading import freeze, load_language_model
 from tests.tiny_models import (
     EVERY,
@@ -114,42 +114,37 @@ def test_a_response_does_not_see_its_batch(model, sequences):
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2"])
-def test_a_prompt_is_read_once_for_all_its_responses(name, model_folder, sequences):
+def test_each_token_is_read_once_and_no_padding(name, model_folder, sequences):
     model = LanguageModel(load_language_model(str(model_folder(name)), 0.0).model).eval()
     read = []
-
-    def count(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        read.append(args[0].numel())
-
-    model.hf_model.get_input_embeddings().register_forward_pre_hook(count)
+    model.hf_model.get_input_embeddings().register_forward_pre_hook(lambda _, args: read.append(args[0].numel()))
     model(sequences)
-    # Three prompts and six responses, padded to 6 and 5 tokens.
-    assert read == [3 * 6, 6 * 5]
+    num_prompt_tokens = int(sequences.prompts.lengths[sequences.prompt_index.unique()].sum())
+    assert read == [num_prompt_tokens + int(sequences.lengths.sum())]
     read.clear()
-    model(sequences.select([0, 3, 4]))
-    assert len(read) == 1, "one response a prompt: nothing to share"
+    unshared = sequences.select([0, 3, 4])
+    model(unshared)
+    assert read == [int(unshared.prompts.lengths[unshared.prompt_index].sum() + unshared.lengths.sum())]
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama", "qwen2"])
-def test_responses_are_read_in_groups_of_their_lengths(name, model_folder, sequences, monkeypatch):
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_the_number_of_groups_changes_nothing(name, is_shared, model_folder, sequences, monkeypatch):
     model = LanguageModel(load_language_model(str(model_folder(name)), 0.0).model).eval()
-    together = model(sequences)
+    rows = sequences if is_shared else sequences.select([0, 3, 4])
+    monkeypatch.setattr(packed, "MOST_GROUPS", 1)
+    together = model(rows)
     expected = gradients(model, together.square().sum())
-    read = []
-    model.hf_model.get_input_embeddings().register_forward_pre_hook(lambda _, args: read.append(tuple(args[0].shape)))
-    monkeypatch.setattr(decoder_only, "MIN_GROUP", 2)
-    grouped = model(sequences)
-    # 2, 5, 4 | 3 | 1, 4 tokens
-    assert read == [(3, 6), (2, 2), (2, 4), (2, 5)]
+    monkeypatch.setattr(packed, "MOST_GROUPS", 3)
+    grouped = model(rows)
     assert torch.allclose(grouped, together, atol=1e-6)
     assert_close(gradients(model, grouped.square().sum()), expected, relative=1e-5)
 
 
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
-def test_a_group_of_empty_responses_is_not_read(name, model_folder, monkeypatch):
+def test_empty_responses_have_the_state_after_their_prompt(name, model_folder):
     model = LanguageModel(load_language_model(str(model_folder(name)), 0.0).model).eval()
     rows = random_sequences([3, 5], [[0, 4], [0, 2]])
-    monkeypatch.setattr(decoder_only, "MIN_GROUP", 2)
     states, alone = model.states(rows), [model.states(rows.select([row]))[0] for row in range(4)]
     for row, own in enumerate(alone):
         kept = int(rows.lengths[row]) + 1
@@ -166,11 +161,26 @@ def test_a_long_prompt_beside_a_long_response_needs_no_more_positions(name, mode
     assert torch.allclose(model(rows), expected, atol=1e-5)
 
 
-def test_prompts_are_not_shared_where_the_cache_is_dropped(model_folder, sequences):
-    model = LanguageModel(load_language_model(str(model_folder("llama")), 0.0).model).eval()
+@pytest.mark.parametrize("name", ["t5", "bart", "gpt2", "llama"])
+def test_layouts_are_left_where_activations_are_made_again(name, model_folder, sequences):
+    model = LanguageModel(load_language_model(str(model_folder(name)), 0.0).model).eval()
     expected = model(sequences)
+    expected_gradients = gradients(model, expected.square().sum())
     model.hf_model.activation_checkpointing_enable()
-    assert torch.allclose(model.train()(sequences), expected, atol=1e-5)
+    again = model.train()(sequences)
+    assert torch.allclose(again, expected, atol=1e-5)
+    assert_close(gradients(model, again.square().sum()), expected_gradients, relative=1e-4)
+
+
+@pytest.mark.parametrize("name", ["t5", "bart", "gpt2", "llama"])
+def test_layouts_are_left_where_attention_drops_weights(name, model_folder, sequences):
+    model = LanguageModel(load_language_model(str(model_folder(name)), 0.3).model)
+    expected = model.eval()(sequences)
+    model.train()
+    torch.manual_seed(0)
+    drawn = [model(sequences) for _ in range(2)]
+    assert not torch.allclose(drawn[0], drawn[1], atol=1e-3)
+    assert torch.allclose(model.eval()(sequences), expected, atol=1e-6)
 
 
 def test_logits_in_chunks_are_the_same(model, sequences, monkeypatch):

@@ -12,6 +12,7 @@ from posttrain.data.records import Prompt
 from posttrain.models.beam import beam_search
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import load_language_model
+from posttrain.rollouts import in_process
 from posttrain.rollouts.in_process import Config, InProcess, build
 from tests.tiny_models import END, EVERY, ONE_PER_FAMILY, plain_logits, random_ids
 
@@ -78,6 +79,45 @@ def test_a_sample_does_not_depend_on_its_batch(name, model_folder):
     alone, first, wider = (responses(ours.generate(prompts(*rows), step=2)) for rows in ((0,), (0, 1), (0, 2, 3)))
     assert first[:3] == wider[:3] == alone
     assert len({tuple(row) for row in alone}) == 3
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("sampling", [{}, {"top_k": 5}], ids=["plain", "filtered"])
+def test_when_ended_rows_leave_changes_nothing(name, sampling, model_folder, monkeypatch):
+    ours = engine(model_folder(name), samples_per_prompt=6, seed=3, **sampling)
+    ours.end_ids = (END, *range(4, 12))
+    rollouts = []
+    for share in (0.0, 0.8, 1.0):
+        monkeypatch.setattr(in_process, "FULL_ENOUGH", share)
+        rollouts.append(ours.generate(prompts(0, 1, 2, 3), step=1))
+    lengths = {len(response) for response in responses(rollouts[0])}
+    assert len(lengths) > 2
+    for rollout in rollouts[1:]:
+        assert responses(rollout) == responses(rollouts[0])
+        assert torch.allclose(rollout.logprobs, rollouts[0].logprobs, atol=1e-5)
+        assert rollout.is_cut.tolist() == rollouts[0].is_cut.tolist()
+    mask = rollouts[2].sequences.response_mask
+    assert (ours.policy(rollouts[2].sequences) - rollouts[2].logprobs)[mask].abs().max() < 1e-5
+
+
+def test_tokens_as_likely_as_the_kth_are_kept(model_folder):
+    """Three of four tokens share the second place of top-2: the trainer keeps all of them."""
+    ours = engine(model_folder("llama"), top_k=2)
+    logits = torch.tensor([[3.0, 1.0, 2.0, 2.0, 2.0, 0.0]])
+    drawn = [ours._choose(logits, torch.tensor([u])) for u in (0.01, 0.6, 0.8, 0.99)]
+    assert [int(token) for token, _ in drawn] == [0, 2, 3, 4]
+    total = math.exp(3) + 3 * math.exp(2)
+    expected = [3 - math.log(total), *[2 - math.log(total)] * 3]
+    assert [float(logprob) for _, logprob in drawn] == pytest.approx(expected, abs=1e-6)
+
+
+def test_survivors_are_drawn_in_the_order_of_the_vocabulary(model_folder):
+    """So a draw means the same token, however the filter finds the survivors."""
+    ours = engine(model_folder("llama"), top_k=3)
+    logits = torch.tensor([[0.0, 1.0, 3.0, 2.0, 0.5]])
+    total = sum(math.exp(x) for x in (1, 3, 2))
+    draws = [0.5 * math.exp(1) / total, (math.exp(1) + 1) / total, (math.exp(1) + math.exp(3) + 1) / total]
+    assert [int(ours._choose(logits, torch.tensor([u]))[0]) for u in draws] == [1, 2, 3]
 
 
 def test_samples_differ_between_steps_and_seeds_and_repeat_within_one(model_folder):

@@ -9,8 +9,12 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from posttrain.batches import Sequences
+from posttrain.batches import Prompts, Sequences
+from posttrain.models.layouts.attending import attending
+from posttrain.models.layouts.crossing import Crossing
 
+PLAIN_TYPES = ("t5", "bart")
+"""Models that are tested to give the same states in every layout."""
 FORCED_FIRST = "forced_first_token_id"
 """Key of a model's config: the token that its generation config forces to be first (`forced_bos_token_id`)."""
 
@@ -25,23 +29,58 @@ def decoder_start(config: PreTrainedConfig) -> list[int]:
     return [config.decoder_start_token_id] if forced is None else [config.decoder_start_token_id, forced]
 
 
+MOST_GROUPS = 4
+"""Prompts are read in this many groups of like lengths at most: a long one makes padding of the others of its group."""
+
+
+def encode(backbone: PreTrainedModel, prompts: Prompts) -> Float[Tensor, "U P D"]:
+    """The encoder's states of each prompt, up to the longest."""
+    order = prompts.lengths.argsort(stable=True)
+    longest = int(prompts.lengths.max())
+    encoded = []
+    for rows in order.chunk(min(MOST_GROUPS, len(order))):
+        width = int(prompts.lengths[rows].max())
+        mask = prompts.mask[rows, :width].long()
+        states = backbone.get_encoder()(input_ids=prompts.ids[rows, :width], attention_mask=mask).last_hidden_state
+        encoded.append(F.pad(states, (0, 0, 0, longest - width)))
+    return torch.cat(encoded).index_select(0, order.argsort())
+
+
 def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
     """Last hidden states after 0, 1, ..., R response tokens; see `interfaces.ModelFamily`."""
-    prompts = sequences.prompts
-    longest_prompt, longest_response = int(prompts.lengths.max()), int(sequences.lengths.max())
-    mask = prompts.mask[:, :longest_prompt].long()
-    encoded = backbone.get_encoder()(input_ids=prompts.ids[:, :longest_prompt], attention_mask=mask).last_hidden_state
-    response_ids = sequences.response_ids[:, :longest_response]
+    used, index = sequences.prompt_index.unique(return_inverse=True)
+    prompts = sequences.prompts.select(used.tolist()) if len(used) < len(sequences.prompts) else sequences.prompts
+    mask = prompts.mask[:, : int(prompts.lengths.max())]
+    encoded = encode(backbone, prompts)
+    response_ids = sequences.response_ids[:, : int(sequences.lengths.max())]
     start = response_ids.new_tensor(decoder_start(backbone.config)).expand(len(response_ids), -1)
-    # Causal attention never looks ahead at the padding on the right, so the decoder needs no mask of its own.
-    hidden = backbone.get_decoder()(
-        input_ids=torch.cat([start, response_ids], dim=1),
-        encoder_hidden_states=encoded[sequences.prompt_index],
-        encoder_attention_mask=mask[sequences.prompt_index],
-        use_cache=False,
-    ).last_hidden_state
-    hidden = hidden[:, start.shape[1] - 1 :]  # the first state is the one after the whole start
-    return F.pad(hidden, (0, 0, 0, sequences.response_ids.shape[1] - longest_response))
+    ids = torch.cat([start, response_ids], dim=1)
+    decoder = backbone.get_decoder()
+    if len(used) < len(sequences) and has_plain_attention(backbone) and not _is_training_otherwise(backbone):
+        with attending(decoder):
+            read = decoder(
+                input_ids=ids, encoder_hidden_states=encoded, use_cache=False, layout=Crossing(mask, index)
+            ).last_hidden_state  # fmt: skip
+    else:
+        # Causal attention never looks ahead at the padding on the right, so the decoder needs no mask of its own.
+        read = decoder(
+            input_ids=ids, encoder_hidden_states=encoded[index], encoder_attention_mask=mask[index].long(),
+            use_cache=False,
+        ).last_hidden_state  # fmt: skip
+    hidden = read[:, start.shape[1] - 1 :]  # the first state is the one after the whole start
+    return F.pad(hidden, (0, 0, 0, sequences.response_ids.shape[1] - response_ids.shape[1]))
+
+
+def has_plain_attention(backbone: PreTrainedModel) -> bool:
+    """Whether every token sees all that a layout lets it see."""
+    return backbone.config.model_type in PLAIN_TYPES
+
+
+def _is_training_otherwise(backbone: PreTrainedModel) -> bool:
+    """Whether attention drops weights, or is done again in the backward pass, when no layout is in charge."""
+    config = backbone.config
+    rates = (getattr(config, "dropout_rate", 0.0), getattr(config, "attention_dropout", 0.0))
+    return backbone.training and (max(rates) > 0.0 or backbone.is_activation_checkpointing)
 
 
 def logits(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
