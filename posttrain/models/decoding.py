@@ -1,6 +1,6 @@
 """Token-by-token decoding with a key-value cache, for either family.
 
-Prompts are run once each; their cache is then repeated for the samples that share it.
+Prompts are run once each. Samples share what is kept of them where a layout says how; otherwise it is repeated.
 """
 
 from dataclasses import dataclass
