@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 # Tests compare bits, and many small matrices: one thread each is both exact and fastest. Nothing asks the network.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help install quickstart check check-slow check-gpu clean
+.PHONY: help install quickstart check check-slow check-gpu benchmark clean
 .DELETE_ON_ERROR:
 
 help: ## Say what can be made
@@ -34,6 +34,10 @@ check-slow: $(VENV)/.installed-dev ## Run the tests that take more than a minute
 
 check-gpu: $(VENV)/.installed-dev ## Run the tests that need a CUDA device
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m gpu
+
+benchmark: $(VENV)/.installed-dev ## Measure against other libraries, and write docs/benchmarks.md
+	@$(PIP) -e '.[benchmark]'
+	@$(BIN)/python -m benchmarks
 
 clean: ## Remove the environment and all caches, but not runs/
 	@rm -rf $(VENV) dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -1,0 +1,105 @@
+"""What the benchmarks count, and that ours runs; the peers are an extra and are not run here."""
+
+import argparse
+import math
+
+import pytest
+import torch
+from transformers import LlamaConfig, T5Config
+
+from benchmarks import __main__ as page
+from benchmarks import generation, lengths, meter, preferences, sft, shapes, training
+
+TINY = {
+    "tiny-llama": LlamaConfig(
+        **shapes.LLAMA, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2,
+        intermediate_size=16,
+    ),
+    "tiny-t5": T5Config(
+        vocab_size=shapes.VOCABULARY, d_model=8, d_kv=4, d_ff=16, num_layers=1, num_decoder_layers=1, num_heads=2,
+        dropout_rate=0.0, pad_token_id=shapes.PAD, eos_token_id=shapes.END, decoder_start_token_id=shapes.PAD,
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def arguments(tmp_path, monkeypatch):
+    for module in (generation, training):
+        monkeypatch.setattr(module, "MODELS", tmp_path)
+    for name, config in TINY.items():
+        monkeypatch.setitem(shapes.SHAPES, name, config)
+    return argparse.Namespace(
+        shape="tiny-llama", threads=1, steps=2, batch=3, samples=2, dtype="float32", seed=0, contender=""
+    )
+
+
+def test_the_first_step_is_not_counted(monkeypatch):
+    clock = iter([0.0, 5.0, 7.0, 10.0])
+    monkeypatch.setattr(meter.time, "perf_counter", lambda: next(clock))
+    measured = meter.Meter("tokens")
+    measured.start()
+    for units in (100, 10, 20):
+        measured.step(units)
+    result = measured.result()
+    assert result["per_second"] == pytest.approx(30 / 5)
+    assert (result["steps"], result["units"], result["step_seconds"]) == (2, 30, 2.5)
+
+
+def test_a_text_has_as_many_tokens_as_words_and_lengths_are_log_normal():
+    tokenizer = shapes.word_tokenizer()
+    writer = lengths.Writer(0)
+    texts = [writer.text(lengths.PROMPT) for _ in range(2000)]
+    numbers = [len(ids) for ids in tokenizer(texts, add_special_tokens=False).input_ids]
+    assert numbers == [len(text.split()) for text in texts]
+    assert min(numbers) >= 16
+    assert max(numbers) == 440
+    inside = [math.log(number) for number in numbers if 16 < number < 440]
+    # Median of the distribution: mean · exp(-0.18); the cut takes a tenth of it away at the top.
+    assert torch.tensor(inside).median() == pytest.approx(math.log(200) - 0.18, abs=0.12)
+
+
+def test_tokens_are_counted_up_to_the_first_end():
+    end = shapes.END
+    assert generation._num_tokens(torch.tensor([[9, 8, end, 0, 0], [9, 9, 9, 9, 9], [end, end, 9, 9, 9]])) == 3 + 5 + 1
+
+
+@pytest.mark.parametrize("shape", list(TINY))
+def test_texts_end_about_once_in_forty_tokens(shape, arguments):
+    arguments.shape, arguments.batch, arguments.steps = shape, 40, 1
+    result = generation.posttrain(arguments)
+    per_text = result["units"] / (40 * arguments.samples)
+    # Mean of a geometric length of 1/40 cut at 64 is 32; tiny models ending is not quite independent of the text.
+    assert 20 < per_text < 45
+
+
+def test_training_counts_the_tokens_of_its_batches(arguments):
+    rows = sft.rows(arguments)
+    result = sft.posttrain(arguments)
+    assert result["steps"] == 2
+    assert result["units"] == sum(sft.units(rows[3:]))
+    assert result["units"] == sum(len(r["prompt"].split()) + len(r["response"].split()) + 1 for r in rows[3:])
+
+
+@pytest.mark.parametrize("contender", ["posttrain reward model", "posttrain dpo"])
+def test_pairs_are_counted(contender, arguments):
+    result = preferences.CONTENDERS[contender](arguments)
+    assert (result["unit"], result["units"], result["steps"]) == ("pairs", 6, 2)
+
+
+def test_a_row_says_how_many_times_faster_ours_is():
+    row = page.Row("work", "module", ("posttrain", "peer"))
+
+    def turn(speed: float, memory: float) -> dict[str, object]:
+        return {"per_second": speed, "above_model_mb": memory, "unit": "pairs"}
+
+    turns = {"posttrain": [turn(9, 50), turn(10, 50), turn(30, 70)], "peer": [turn(4, 100), turn(5, 200), turn(6, 400)]}
+    assert page.lines_of(row, turns) == [
+        "| work | posttrain | 10.0 | pairs a second |  | 50 |  |",
+        "| work | peer | 5.0 | pairs a second | 2.0× | 200 | 0.25 |",
+    ]
+
+
+def test_rows_name_contenders_that_there_are():
+    for row in page.ROWS:
+        module = {"generation": generation, "sft": sft, "preferences": preferences}[row.module]
+        assert set(row.contenders) <= set(module.CONTENDERS)
