@@ -51,7 +51,7 @@ class Meter:
         yield units
         self.step(sum(units))
 
-    def result(self, **facts: Any) -> dict[str, Any]:
+    def result(self) -> dict[str, Any]:
         """Units a second over all counted steps, and the median of a step."""
         seconds, units = self.seconds[WARMUP:], self.units[WARMUP:]
         return {
@@ -62,7 +62,6 @@ class Meter:
             "units": sum(units),
             "above_model_mb": peak_mb() - self.before_mb,
             "threads": torch.get_num_threads(),
-            **facts,
         }
 
 

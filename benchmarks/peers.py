@@ -4,11 +4,14 @@ import argparse
 import os
 import tempfile
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from benchmarks.meter import WARMUP, Meter
+from benchmarks.shapes import PAD
 from benchmarks.training import LEARNING_RATE
+
+IGNORED = -100  # label of what is not learnt
 
 QUIET = {
     "HF_DATASETS_OFFLINE": "1",
@@ -28,23 +31,38 @@ def arguments_of(arguments: argparse.Namespace, scratch: str, **more: Any) -> di
     } | more  # fmt: skip
 
 
-def run(make: Any, unit: str, units: Sequence[float]) -> Mapping[str, Any]:
-    """`make(scratch)` gives a trainer, whose model stands in memory; `units` of each step."""
+def num_tokens(batch: Mapping[str, Any]) -> float:
+    """Of prompts and responses, without padding. An encoder-decoder's labels are responses; others' repeat the ids."""
+    ids, labels = batch["input_ids"], batch["labels"]
+    num = int((ids != PAD).sum())
+    return float(num if ids.shape == labels.shape else num - len(ids) + int((labels != IGNORED).sum()))
+
+
+def run(make: Any, unit: str, count: Callable[[Mapping[str, Any]], float]) -> Mapping[str, Any]:
+    """`make(scratch)` gives a trainer, whose model stands in memory; `count` the useful units of a collated batch."""
     from transformers import TrainerCallback
 
     warnings.filterwarnings("ignore")
     os.environ.update(QUIET)
-    meter = Meter(unit)
+    meter, units = Meter(unit), list[float]()
 
     class Clock(TrainerCallback):
         def on_train_begin(self, *_: Any, **__: Any) -> None:
             meter.start()
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            meter.step(units[len(meter.seconds)])
+            meter.step(units[len(meter.seconds)])  # the loader is a batch ahead
 
     with tempfile.TemporaryDirectory() as scratch:
         trainer = make(scratch)
+        collate = trainer.data_collator
+
+        def counted(rows: Any) -> Any:
+            batch = collate(rows)
+            units.append(count(batch))
+            return batch
+
+        trainer.data_collator = counted
         trainer.add_callback(Clock())
         trainer.train()
     return meter.result()

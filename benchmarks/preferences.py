@@ -21,12 +21,12 @@ def pairs(arguments: argparse.Namespace) -> list[tuple[str, str, str]]:
     ]
 
 
-def posttrain(arguments: argparse.Namespace, algorithm: Mapping[str, Any], **sections: Any) -> Mapping[str, Any]:
+def posttrain(arguments: argparse.Namespace, algorithm: Mapping[str, Any]) -> Mapping[str, Any]:
     rows = [
         {"prompt": prompt, "responses": [better, worse], "pairs": [[0, 1, 1]]}
         for prompt, better, worse in pairs(arguments)
     ]
-    return training.posttrain(arguments, UNIT, [1.0] * len(rows), algorithm, "preference_jsonl", rows, **sections)
+    return training.posttrain(arguments, UNIT, [1.0] * len(rows), algorithm, "preference_jsonl", rows)
 
 
 def posttrain_reward_model(arguments: argparse.Namespace) -> Mapping[str, Any]:
@@ -61,7 +61,7 @@ def trl_reward_model(arguments: argparse.Namespace) -> Mapping[str, Any]:
             processing_class=AutoTokenizer.from_pretrained(path),
         )
 
-    return peers.run(make, UNIT, [float(arguments.batch)] * training.num_rows(arguments))
+    return peers.run(make, UNIT, lambda _: float(arguments.batch))
 
 
 def trl_dpo(arguments: argparse.Namespace, **more: Any) -> Mapping[str, Any]:
@@ -77,7 +77,7 @@ def trl_dpo(arguments: argparse.Namespace, **more: Any) -> Mapping[str, Any]:
             processing_class=AutoTokenizer.from_pretrained(path),
         )
 
-    return peers.run(make, UNIT, [float(arguments.batch)] * training.num_rows(arguments))
+    return peers.run(make, UNIT, lambda _: float(arguments.batch))
 
 
 def trl_dpo_precomputed(arguments: argparse.Namespace) -> Mapping[str, Any]:

@@ -30,10 +30,9 @@ def posttrain(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
 def peer(arguments: argparse.Namespace, **more: Any) -> Mapping[str, Any]:
     some = rows(arguments)
-    by_step = training.by_step(units(some), arguments.batch)
     if SHAPES[arguments.shape].is_encoder_decoder:
-        return peers.run(lambda scratch: _seq2seq(arguments, some, scratch, **more), UNIT, by_step)
-    return peers.run(lambda scratch: _trl(arguments, some, scratch, **more), UNIT, by_step)
+        return peers.run(lambda scratch: _seq2seq(arguments, some, scratch, **more), UNIT, peers.num_tokens)
+    return peers.run(lambda scratch: _trl(arguments, some, scratch, **more), UNIT, peers.num_tokens)
 
 
 def _trl(arguments: argparse.Namespace, some: list[dict[str, str]], scratch: str, **more: Any) -> Any:

@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaConfig, T5Config
 
 from benchmarks import __main__ as page
-from benchmarks import generation, lengths, meter, preferences, sft, shapes, training
+from benchmarks import generation, lengths, meter, peers, preferences, sft, shapes, training
 
 TINY = {
     "tiny-llama": LlamaConfig(
@@ -53,9 +53,9 @@ def test_a_text_has_as_many_tokens_as_words_and_lengths_are_log_normal():
     assert numbers == [len(text.split()) for text in texts]
     assert min(numbers) >= 16
     assert max(numbers) == 440
-    inside = [math.log(number) for number in numbers if 16 < number < 440]
-    # Median of the distribution: mean · exp(-0.18); the cut takes a tenth of it away at the top.
-    assert torch.tensor(inside).median() == pytest.approx(math.log(200) - 0.18, abs=0.12)
+    uncut = [math.log(len(writer.text(lengths.Lengths(200, 1, 10**6)).split())) for _ in range(2000)]
+    # Median of a log-normal: mean · exp(-0.6² / 2). One standard deviation of the median is 0.017.
+    assert torch.tensor(uncut).median() == pytest.approx(math.log(200) - 0.18, abs=0.06)
 
 
 def test_tokens_are_counted_up_to_the_first_end():
@@ -84,6 +84,21 @@ def test_training_counts_the_tokens_of_its_batches(arguments):
 def test_pairs_are_counted(contender, arguments):
     result = preferences.CONTENDERS[contender](arguments)
     assert (result["unit"], result["units"], result["steps"]) == ("pairs", 6, 2)
+
+
+def test_a_peers_tokens_are_those_of_its_own_batch():
+    pad, ignored = shapes.PAD, peers.IGNORED
+    ids = torch.tensor([[5, 6, 7, 8], [9, 9, pad, pad]])
+    assert peers.num_tokens({"input_ids": ids, "labels": ids}) == 6
+    # The prompt's end token, which only an encoder reads, is not counted; that of the response is.
+    labels = torch.tensor([[4, 4, shapes.END], [4, shapes.END, ignored]])
+    assert peers.num_tokens({"input_ids": ids, "labels": labels}) == 6 - 2 + 5
+
+
+def test_ours_does_not_train_in_another_number_format(arguments):
+    arguments.dtype = "bfloat16"
+    with pytest.raises(SystemExit, match="float32 only"):
+        sft.posttrain(arguments)
 
 
 def test_a_row_says_how_many_times_faster_ours_is():
