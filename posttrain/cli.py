@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from posttrain.commands.memory import keep_freed_memory
 from posttrain.errors import EnvironmentFault, InputError, NumericStop
 from posttrain.training.signals import Interrupted
 
@@ -22,6 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code. What a user can mend is one line per fault, without a traceback."""
     arguments = _parsed(sys.argv[1:] if argv is None else argv)
     _show_messages()
+    keep_freed_memory()
     try:
         arguments.run(arguments)
         sys.stdout.flush()
@@ -131,6 +133,9 @@ def _describe_use(command: AddCommand) -> None:
     sample.add_argument(
         "--top-p", type=float, help="with sampling: keep the likeliest tokens of this total share (1.0)"
     )
+    sample.add_argument(
+        "--min-p", type=float, help="with sampling: keep tokens of at least this share of the likeliest one's (0.0)"
+    )
     sample.add_argument("--num-beams", type=_whole, help="with beam (4)")
     sample.add_argument("--num-samples", type=_whole, help="responses to each prompt, with beam or sampling (1)")
     sample.add_argument("--max-new-tokens", type=_whole, default=128, help="longest response (%(default)s)")
@@ -201,6 +206,7 @@ def _sample(arguments: argparse.Namespace) -> None:
             temperature=arguments.temperature,
             top_k=arguments.top_k,
             top_p=arguments.top_p,
+            min_p=arguments.min_p,
             num_beams=arguments.num_beams,
             num_samples=arguments.num_samples,
             max_new_tokens=arguments.max_new_tokens,

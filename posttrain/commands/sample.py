@@ -29,8 +29,8 @@ RECORDED = ("response", "given", "responses", "pairs", "chosen", "rejected")
 """Fields of the other kinds of records: a file of demonstrations or comparisons serves as prompts too."""
 
 GOES_WITH = {
-    "temperature": ("sampling",), "top_k": ("sampling",), "top_p": ("sampling",), "num_beams": ("beam",),
-    "num_samples": ("beam", "sampling"),
+    "temperature": ("sampling",), "top_k": ("sampling",), "top_p": ("sampling",), "min_p": ("sampling",),
+    "num_beams": ("beam",), "num_samples": ("beam", "sampling"),
 }  # fmt: skip
 """Options that mean something with some decodings only."""
 
@@ -42,6 +42,7 @@ class Decoding(Settings):
     temperature: float = Field(1.0, gt=0, allow_inf_nan=False)
     top_k: int = Field(0, ge=0)
     top_p: float = Field(1.0, gt=0, le=1)
+    min_p: float = Field(0.0, ge=0, lt=1)
     num_beams: int = Field(4, ge=1)
     num_samples: int = Field(1, ge=1)
     max_new_tokens: int = Field(128, ge=1)
@@ -144,8 +145,8 @@ def answer(
 
 def _token_by_token(model: LanguageModel, start: Pretrained, decoding: Decoding) -> Respond:
     settings = in_process.Config(
-        temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p, seed=decoding.seed,
-        max_new_tokens=decoding.max_new_tokens, samples_per_prompt=decoding.num_samples,
+        temperature=decoding.temperature, top_k=decoding.top_k, top_p=decoding.top_p, min_p=decoding.min_p,
+        seed=decoding.seed, max_new_tokens=decoding.max_new_tokens, samples_per_prompt=decoding.num_samples,
         is_greedy=decoding.kind == "greedy",
     )  # fmt: skip
     engine = in_process.build(settings, model, start)

@@ -1,5 +1,7 @@
 """From logits to the log-probabilities of given tokens, under the distribution that sampled them."""
 
+import math
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -25,10 +27,18 @@ def keep_top_p(logits: Float[Tensor, "*S V"], top_p: float) -> Float[Tensor, "*S
     return logits.masked_fill(removed, MASKED)
 
 
+def keep_min_p(logits: Float[Tensor, "*S V"], min_p: float) -> Float[Tensor, "*S V"]:
+    """Keep what is at least min_p times as likely as the likeliest token. Source: Nguyen et al. 2024, 2407.01082."""
+    return logits.masked_fill(logits < logits.amax(-1, keepdim=True) + math.log(min_p), MASKED)
+
+
 def distribution_logits(
-    logits: Float[Tensor, "*S V"], temperature: float, top_k: int, top_p: float
+    logits: Float[Tensor, "*S V"], temperature: float, top_k: int, top_p: float, min_p: float = 0.0
 ) -> Float[Tensor, "*S V"]:
-    """Logits of the sampling distribution: temperature, then top-k, then top-p. top_k 0 and top_p 1 mean no filter."""
+    """Logits of the sampling distribution: temperature, then top-k, top-p and min-p.
+
+    top_k 0, top_p 1 and min_p 0 mean no filter.
+    """
     logits = logits.float()
     if temperature != 1.0:
         logits = logits / temperature
@@ -36,11 +46,18 @@ def distribution_logits(
         logits = keep_top_k(logits, top_k)
     if top_p < 1.0:
         logits = keep_top_p(logits, top_p)
+    if min_p > 0.0:
+        logits = keep_min_p(logits, min_p)
     return logits
 
 
 def token_logprobs(
-    logits: Float[Tensor, "*S V"], ids: Int[Tensor, "*S"], temperature: float, top_k: int, top_p: float
+    logits: Float[Tensor, "*S V"],
+    ids: Int[Tensor, "*S"],
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float = 0.0,
 ) -> Float[Tensor, "*S"]:
     """log π(id) under the sampling distribution of these logits.
 
@@ -48,9 +65,9 @@ def token_logprobs(
     filter would remove it. So the log-probability of a sampled token is always finite, and the ratio of a
     policy to itself is 1.
     """
-    filtered = distribution_logits(logits, temperature, top_k, top_p)
+    filtered = distribution_logits(logits, temperature, top_k, top_p, min_p)
     chosen = logits.float().gather(-1, ids.unsqueeze(-1)) / temperature
-    if top_k > 0 or top_p < 1.0:
+    if top_k > 0 or top_p < 1.0 or min_p > 0.0:
         filtered = filtered.scatter(-1, ids.unsqueeze(-1), chosen)
     return chosen.squeeze(-1) - filtered.logsumexp(-1)
 

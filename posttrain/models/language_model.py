@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from types import ModuleType
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
@@ -20,11 +22,16 @@ LOGITS_AT_ONCE = 2**24
 
 
 class Sampling(Settings):
-    """The distribution that responses are sampled from. top_k 0 and top_p 1 switch the filters off."""
+    """The distribution that responses are sampled from. top_k 0, top_p 1 and min_p 0 switch the filters off."""
 
-    temperature: float = 1.0
-    top_k: int = 0
-    top_p: float = 1.0
+    temperature: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
+    top_k: Annotated[int, Field(ge=0, description="keep the k likeliest tokens")] = 0
+    top_p: Annotated[float, Field(gt=0, le=1, description="keep the likeliest until their probabilities reach p")] = 1.0
+    min_p: Annotated[float, Field(ge=0, lt=1, description="keep those of at least this share of the likeliest's")] = 0.0
+
+    @property
+    def is_filtered(self) -> bool:
+        return self.top_k > 0 or self.top_p < 1.0 or self.min_p > 0.0
 
 
 def family_of(model: PreTrainedModel) -> ModuleType:
@@ -46,9 +53,13 @@ class LanguageModel(nn.Module):
         return family_of(self.hf_model).states(self.hf_model, sequences)
 
     def logprobs_from(self, states: Float[Tensor, "B R1 D"], sequences: Sequences) -> Float[Tensor, "B R"]:
-        """Logits are computed at response tokens only and, when many, in chunks that the backward pass redoes."""
+        """Logits are computed at response tokens only and, when many, in pieces that the backward pass makes again."""
         mask = sequences.response_mask
         hidden, ids = states[:, :-1][mask], sequences.response_ids[mask]
+        head = family_of(self.hf_model).head_of(self.hf_model, hidden)
+        if head.is_plain and not self.sampling.is_filtered:
+            logprobs = head.logprobs(ids, self.sampling.temperature)
+            return torch.zeros_like(states[:, :-1, 0], dtype=torch.float32).masked_scatter(mask, logprobs)
         pieces = [
             checkpoint(self._token_logprobs, h, i, use_reentrant=False) if is_chunked else self._token_logprobs(h, i)
             for h, i, is_chunked in self._chunks(hidden, ids)

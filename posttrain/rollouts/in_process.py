@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from posttrain.batches import Prompts, Rollout, Sequences
 from posttrain.functional.logprobs import distribution_logits
-from posttrain.models.decoding import Decoder, start_decoding
+from posttrain.models.decoding.start import Decoder, start_decoding
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import Pretrained, Tokenizer
 from posttrain.randomness import stream
@@ -107,12 +107,12 @@ class InProcess:
         c = self.config
         if c.is_greedy:
             token = logits.argmax(-1)
-            filtered = distribution_logits(logits, c.temperature, c.top_k, c.top_p)
+            filtered = distribution_logits(logits, c.temperature, c.top_k, c.top_p, c.min_p)
             return token, filtered.log_softmax(-1).gather(-1, token.unsqueeze(-1)).squeeze(-1)
         survivors = _top_k_survivors(logits, c.top_k) if 0 < c.top_k < logits.shape[-1] else None
         if survivors is None:
-            return _draw(distribution_logits(logits, c.temperature, c.top_k, c.top_p), uniform)
-        place, logprob = _draw(distribution_logits(survivors.values, c.temperature, 0, c.top_p), uniform)
+            return _draw(distribution_logits(logits, c.temperature, c.top_k, c.top_p, c.min_p), uniform)
+        place, logprob = _draw(distribution_logits(survivors.values, c.temperature, 0, c.top_p, c.min_p), uniform)
         return survivors.indices.gather(-1, place.unsqueeze(-1)).squeeze(-1), logprob
 
 

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from posttrain.functional.logprobs import (
     MASKED,
     distribution_logits,
+    keep_min_p,
     keep_top_k,
     keep_top_p,
     sequence_logprobs,
@@ -40,6 +41,14 @@ def test_top_p_by_hand():
 def test_top_p_of_equal_logits_keeps_the_first_ones():
     for width in (4, 100):  # a sort that is not stable shuffles equal logits of longer rows
         assert kept(keep_top_p(torch.zeros(width), 2.5 / width)) == [0, 1, 2]
+
+
+def test_min_p_by_hand():
+    logits = torch.tensor([0.1, 0.5, 0.15, 0.25]).log()
+    assert kept(keep_min_p(logits, 0.6)) == [1]
+    assert kept(keep_min_p(logits, 0.4)) == [1, 3]
+    assert kept(keep_min_p(logits, 0.25)) == [1, 2, 3]
+    assert kept(keep_min_p(logits, 0.1)) == [0, 1, 2, 3]
 
 
 def test_a_filter_always_keeps_the_most_likely_token():

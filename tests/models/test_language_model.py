@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from posttrain.batches import Prompts, Sequences
+from posttrain.functional import head_logprobs
 from posttrain.functional.kl import exact_kl
 from posttrain.models import language_model
 from posttrain.models.language_model import LanguageModel, Sampling, kl_per_token
@@ -183,7 +184,21 @@ def test_layouts_are_left_where_attention_drops_weights(name, model_folder, sequ
     assert torch.allclose(model.eval()(sequences), expected, atol=1e-6)
 
 
-def test_logits_in_chunks_are_the_same(model, sequences, monkeypatch):
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+def test_logits_in_tiles_are_the_same(temperature, model, sequences, monkeypatch):
+    """Larger problems keep no logits: the head is read in tiles, here of 4 tokens by 5 words, and again backward."""
+    model.sampling = Sampling(temperature=temperature)
+    whole = model(sequences)
+    whole_gradients = gradients(model, whole.square().sum())
+    for name, value in {"MOST_KEPT": 0, "TILE_TOKENS": 4, "TILE_WORDS": 5}.items():
+        monkeypatch.setattr(head_logprobs, name, value)
+    tiled = model(sequences)
+    assert torch.allclose(tiled, whole, atol=1e-6)
+    assert_close(gradients(model, tiled.square().sum()), whole_gradients, relative=1e-5)
+
+
+def test_filtered_logits_in_chunks_are_the_same(model, sequences, monkeypatch):
+    model.sampling = Sampling(top_k=20)
     whole = model(sequences)
     whole_gradients = gradients(model, whole.square().sum())
     monkeypatch.setattr(language_model, "LOGITS_AT_ONCE", 4 * model.hf_model.config.vocab_size)  # 4 tokens at a time

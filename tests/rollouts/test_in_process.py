@@ -27,7 +27,7 @@ def prompts(*rows: int) -> Prompts:
 def engine(folder, **settings) -> InProcess:
     start = load_language_model(str(folder), 0.0)
     config = Config(**{"max_new_tokens": 12, **settings})
-    sampling = Sampling(temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+    sampling = Sampling(**{name: getattr(config, name) for name in Sampling.model_fields})
     return build(config, LanguageModel(start.model, sampling), start)
 
 
@@ -61,7 +61,11 @@ def test_generating_and_scoring_raise_no_warning(name, model_folder):
 
 
 @pytest.mark.parametrize("name", EVERY)
-@pytest.mark.parametrize("sampling", [{}, {"temperature": 0.7, "top_k": 5, "top_p": 0.9}], ids=["plain", "filtered"])
+@pytest.mark.parametrize(
+    "sampling",
+    [{}, {"temperature": 0.7, "top_k": 5, "top_p": 0.9}, {"top_k": 5, "min_p": 0.1}],
+    ids=["plain", "top-p", "min-p"],
+)
 def test_the_trainer_finds_the_same_logprobs(name, sampling, model_folder):
     ours = engine(model_folder(name), samples_per_prompt=6, seed=3, **sampling)
     rollout = ours.generate(prompts(0, 1, 2, 3), step=1)

@@ -7,6 +7,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from posttrain.batches import Sequences
+from posttrain.models.heads import VocabularyHead
 from posttrain.models.layouts.attending import Layout, attending
 from posttrain.models.layouts.branching import Branching
 from posttrain.models.layouts.packed import Packed
@@ -112,8 +113,13 @@ def _columns_after(sequences: Sequences) -> Int[Tensor, "B R1"]:
     return prompt_lengths.unsqueeze(1) - 1 + columns
 
 
+def head_of(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> VocabularyHead:
+    """What makes next-token logits from last hidden states."""
+    linear = model.get_output_embeddings()
+    assert linear is not None, "a language model has a head"
+    return VocabularyHead(hidden, linear, None)
+
+
 def logits(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
     """Next-token logits from last hidden states."""
-    head = model.get_output_embeddings()
-    assert head is not None, "a language model has a head"
-    return head(hidden)
+    return head_of(model, hidden).logits()

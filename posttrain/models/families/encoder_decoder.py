@@ -10,6 +10,7 @@ from torch import Tensor
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from posttrain.batches import Prompts, Sequences
+from posttrain.models.heads import VocabularyHead
 from posttrain.models.layouts.attending import attending
 from posttrain.models.layouts.crossing import Crossing
 
@@ -83,12 +84,15 @@ def _is_training_otherwise(backbone: PreTrainedModel) -> bool:
     return backbone.training and (max(rates) > 0.0 or backbone.is_activation_checkpointing)
 
 
-def logits(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
-    """Next-token logits from last decoder states: T5 scales them first, BART adds a bias."""
+def head_of(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> VocabularyHead:
+    """T5 scales the states that its head reads when it is tied; BART adds a bias of its own."""
     if getattr(model.config, "scale_decoder_outputs", False):
         hidden = hidden * model.config.d_model**-0.5
-    head = model.get_output_embeddings()
-    assert head is not None, "a language model has a head"
-    scores = head(hidden)
-    bias = getattr(model, "final_logits_bias", None)
-    return scores if bias is None else scores + bias
+    linear = model.get_output_embeddings()
+    assert linear is not None, "a language model has a head"
+    return VocabularyHead(hidden, linear, getattr(model, "final_logits_bias", None))
+
+
+def logits(model: PreTrainedModel, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
+    """Next-token logits from last hidden states."""
+    return head_of(model, hidden).logits()

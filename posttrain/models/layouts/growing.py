@@ -169,7 +169,10 @@ class Decoding:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, bias: Tensor | None
     ) -> Tensor:
         if layer < len(self.of_prompts.layers) and key is self._keys_of_prompts(layer):
-            return self._attend_to_prompt(layer, query, key, value, scaling)
+            if layer == len(self.prompts.keys):  # the first forward
+                self.prompts.keys.append(key.flatten(0, 1))
+                self.prompts.values.append(value.flatten(0, 1))
+            return self.attend_to_prompt(layer, query * scaling)
         rows, heads, num_new = query.shape[:3]
         keys, values = (each.flatten(0, 1) for each in (key, value))
         scores = torch.bmm((query * scaling).flatten(0, 1), keys.transpose(1, 2)).view(rows, heads, num_new, -1)
@@ -188,9 +191,6 @@ class Decoding:
         assert isinstance(memory, DynamicLayer)
         return memory.keys
 
-    def _attend_to_prompt(self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-        if layer == len(self.prompts.keys):  # the first forward
-            self.prompts.keys.append(key.flatten(0, 1))
-            self.prompts.values.append(value.flatten(0, 1))
-        scores = self.prompts.scores(layer, query * scaling)
-        return self.prompts.read(layer, scores.softmax(-1, dtype=torch.float32).to(value.dtype))
+    def attend_to_prompt(self, layer: int, query: Float[Tensor, "B H S E"]) -> Float[Tensor, "B H S E"]:
+        scores = self.prompts.scores(layer, query)
+        return self.prompts.read(layer, scores.softmax(-1, dtype=torch.float32).to(query.dtype))

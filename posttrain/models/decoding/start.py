@@ -1,0 +1,41 @@
+"""Token-by-token decoding with a key-value cache, for either family.
+
+    written_out.py   Llama, Qwen2, Qwen3 and T5: a token's forward written out here, over the model's own weights
+    shared.py        GPT-2 and BART: the model's own forward, with layouts
+    plain.py         any other model: its own forward, with transformers' cache; prompts are repeated for their samples
+
+Prompts are run once each.
+"""
+
+from typing import Protocol
+
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from posttrain.batches import Prompts
+from posttrain.models.decoding.plain import PlainDecoderOnlyDecoding, PlainEncoderDecoderDecoding
+from posttrain.models.decoding.shared import DecoderOnlyDecoding, EncoderDecoderDecoding
+from posttrain.models.decoding.written_out import LlamaDecoding, T5Decoding, is_written_out
+from posttrain.models.families import decoder_only, encoder_decoder
+
+
+class Decoder(Protocol):
+    def first_logits(self) -> Float[Tensor, "B V"]: ...
+    def next_logits(self, token: Int[Tensor, "B"]) -> Float[Tensor, "B V"]: ...
+    def keep(self, rows: Int[Tensor, "K"]) -> None: ...
+
+
+def start_decoding(
+    model: PreTrainedModel, prompts: Prompts, prompt_index: Int[Tensor, "B"], num_new_tokens: int
+) -> Decoder:
+    """Run the prompts and make ready to write one response for each entry of `prompt_index`."""
+    if model.config.is_encoder_decoder:
+        if encoder_decoder.has_plain_attention(model):
+            kind = T5Decoding if is_written_out(model) else EncoderDecoderDecoding
+            return kind.start(model, prompts, prompt_index, num_new_tokens)
+        return PlainEncoderDecoderDecoding.start(model, prompts, prompt_index)
+    if decoder_only.has_plain_attention(model):
+        kind = LlamaDecoding if is_written_out(model) else DecoderOnlyDecoding
+        return kind.start(model, prompts, prompt_index, num_new_tokens)
+    return PlainDecoderOnlyDecoding.start(model, prompts, prompt_index)
