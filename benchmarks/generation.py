@@ -24,12 +24,14 @@ def texts(arguments: argparse.Namespace) -> list[list[str]]:
 
 
 def posttrain(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from posttrain.commands.memory import keep_freed_memory
     from posttrain.data.collate import Encoder, prompts, tokenize
     from posttrain.data.records import Prompt
     from posttrain.models.language_model import LanguageModel
     from posttrain.models.loading import freeze, load_language_model
     from posttrain.rollouts.in_process import Config, build
 
+    keep_freed_memory()  # as every command does
     start = load_language_model(str(folder(arguments.shape, MODELS)), 0.0)
     policy = freeze(LanguageModel(start.model)).to(getattr(torch, arguments.dtype))
     config = Config(

@@ -21,8 +21,8 @@ def posttrain(
     arguments: argparse.Namespace, unit: str, units: Sequence[float], algorithm: Mapping[str, Any], source: str,
     rows: Sequence[Mapping[str, Any]],
 ) -> Mapping[str, Any]:  # fmt: skip
-    """`units` of each row. A run of the command line's own making; its folder says when each step was done."""
-    from posttrain import config, run
+    """`units` of each row. `posttrain train`, whose run folder says when each step was done."""
+    from posttrain import cli
     from posttrain.models.loading import load_language_model
 
     if arguments.dtype != "float32":
@@ -51,7 +51,10 @@ def posttrain(
             "num_threads": arguments.threads,
         }  # fmt: skip
         out = Path(scratch) / "run"
-        run.train(config.parse(settings, "benchmark"), out)
+        run = Path(scratch) / "run.yaml"
+        run.write_text(json.dumps(settings))  # which is YAML too
+        if cli.main(["train", str(run), "--out", str(out)]):
+            raise SystemExit("the run failed")
         lines = [json.loads(line) for line in (out / "timings.jsonl").read_text().splitlines()]
     # A step is the first line of its number; what an evaluation took stands in a line of its own.
     steps = [
