@@ -53,8 +53,13 @@ class InProcess:
         self.policy.eval()
         index = torch.arange(len(prompts)).repeat_interleave(self.config.samples_per_prompt).to(prompts.ids.device)
         uniform = self._uniform(len(index), step).to(prompts.ids.device)
-        decoder = start_decoding(self.policy.hf_model, prompts, index, self.config.max_new_tokens)
-        ids, logprobs, lengths, is_cut = self._decode(decoder, uniform)
+        by_length = prompts.lengths.argsort(stable=True)
+        rows = torch.arange(len(index), device=index.device).view(len(prompts), -1)[by_length].flatten()
+        decoder = start_decoding(
+            self.policy.hf_model, prompts.select(by_length.tolist()), index, self.config.max_new_tokens
+        )
+        decoded = self._decode(decoder, uniform[rows])
+        ids, logprobs, lengths, is_cut = (each[rows.argsort()] for each in decoded)
         self.policy.train(was_training)
         mask = torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)
         sequences = Sequences(prompts, index, ids.masked_fill(~mask, 0), mask, mask)

@@ -39,8 +39,8 @@ def spans(lengths: Sequence[int]) -> list[slice]:
 @pytest.mark.parametrize("key_heads", [4, 2, 1])
 @pytest.mark.parametrize("lengths", [[3], [5, 2, 1, 7, 7, 2], [4, 4, 4, 4]])
 def test_packed_texts_see_themselves_only(lengths, key_heads):
-    kept: list[tuple[Tensor, Tensor]] = []
-    layout = Packed(torch.tensor(lengths), kept)
+    kept: dict[int, tuple[Tensor, ...]] = {}
+    layout = Packed(torch.tensor(lengths), lambda group, *both: kept.__setitem__(group, both))
     num = sum(lengths)
     q, k, v = (tokens(num, heads, seed) for seed, heads in enumerate((HEADS, key_heads, key_heads)))
     read = layout.attend(0, q, k, v, SCALING, None)
@@ -51,10 +51,14 @@ def test_packed_texts_see_themselves_only(lengths, key_heads):
         assert layout.positions()[0, span].tolist() == list(range(lengths[text]))
         expected = written_out(q[0, :, span], k[0, :, span], v[0, :, span])
         assert torch.allclose(read[0, :, span], expected, atol=1e-6)
-        for padded, in_a_row in zip(kept[0], (k, v), strict=True):
-            of_text = padded.view(len(lengths), key_heads, max(lengths), WIDTH)[text]
-            assert torch.equal(of_text[:, : lengths[text]], in_a_row[0, :, span])
-            assert not of_text[:, lengths[text] :].any()
+    texts = layout.order.chunk(min(packed.MOST_GROUPS, len(lengths)))
+    assert list(kept) == list(range(len(texts)))
+    for group, some in enumerate(texts):
+        for padded, in_a_row in zip(kept[group], (k, v), strict=True):
+            of_texts = padded.view(len(some), key_heads, max(lengths[text] for text in some), WIDTH)
+            for text, of_text in zip(some.tolist(), of_texts, strict=True):
+                assert torch.equal(of_text[:, : lengths[text]], in_a_row[0][:, layout.place[text, : lengths[text]]])
+                assert not of_text[:, lengths[text] :].any()
 
 
 def test_a_row_is_made_in_the_order_of_the_layout():
@@ -126,16 +130,17 @@ def test_responses_cross_to_their_own_prompt(has_bias):
         assert torch.allclose(read[row], scores.softmax(-1) @ own_values[row], atol=1e-6)
 
 
+@pytest.mark.parametrize("most_groups", [1, 2, 3])
 @pytest.mark.parametrize("key_heads", [4, 2])
-def test_new_tokens_see_the_shared_prompt_and_their_own_row(key_heads):
+def test_new_tokens_see_the_shared_prompt_and_their_own_row(key_heads, most_groups, monkeypatch):
     """Rows leave between tokens: one of two of a prompt, then all of another."""
-    prompt_lengths, index = [4, 2, 3], [0, 0, 1, 2, 2, 2]
+    monkeypatch.setattr(packed, "MOST_GROUPS", most_groups)
+    prompt_lengths, index = [2, 3, 4], [0, 0, 1, 2, 2, 2]
     longest = max(prompt_lengths)
     draws = torch.Generator().manual_seed(0)
     prompt_keys, prompt_values = (torch.randn(3, key_heads, longest, WIDTH, generator=draws) for _ in range(2))
-    shared = SharedPrompts(
-        [prompt_keys.flatten(0, 1)], [prompt_values.flatten(0, 1)], torch.tensor(prompt_lengths), torch.tensor(index)
-    )
+    shared = SharedPrompts(torch.tensor(prompt_lengths), torch.tensor(index))
+    shared.add_layer(prompt_keys, prompt_values)
     layout = Continuing(shared, num_columns=5)
     rows = list(range(6))
     own: dict[int, list[tuple[Tensor, Tensor]]] = {row: [] for row in rows}

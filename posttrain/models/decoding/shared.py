@@ -30,7 +30,7 @@ class EncoderDecoderDecoding:
         return cls(model, encoded, Decoding(prompts.lengths, prompt_index, num_columns))
 
     def first_logits(self) -> Float[Tensor, "B V"]:
-        start = self.layout.prompts.index.new_tensor(encoder_decoder.decoder_start(self.model.config))
+        start = self.layout.prompts.row_lengths.new_tensor(encoder_decoder.decoder_start(self.model.config))
         return self._read(start.expand(self.layout.own.num_rows, -1))
 
     def next_logits(self, token: Int[Tensor, "B"]) -> Float[Tensor, "B V"]:
@@ -63,15 +63,13 @@ class DecoderOnlyDecoding:
         cls, model: PreTrainedModel, prompts: Prompts, prompt_index: Int[Tensor, "B"], num_new_tokens: int
     ) -> "DecoderOnlyDecoding":
         lengths = prompts.lengths
-        packed = Packed(lengths, kept=[])
+        shared = SharedPrompts(lengths, prompt_index)
+        packed = Packed(lengths, lambda group, keys, values: shared.groups[group].add_layer(keys, values))
         with attending(model):
             hidden = model.base_model(
                 input_ids=packed.row(prompts.ids, prompts.mask), position_ids=packed.positions(), use_cache=False,
                 layout=packed,
             ).last_hidden_state  # fmt: skip
-        assert packed.kept is not None
-        keys, values = (list(each) for each in zip(*packed.kept, strict=True))
-        shared = SharedPrompts(keys, values, lengths, prompt_index)
         last = packed.place.gather(1, lengths.unsqueeze(1) - 1).squeeze(1)
         logits = decoder_only.logits(model, hidden[0, last])
         return cls(model, Continuing(shared, num_new_tokens), logits[prompt_index])

@@ -29,7 +29,10 @@ class Decoder(Protocol):
 def start_decoding(
     model: PreTrainedModel, prompts: Prompts, prompt_index: Int[Tensor, "B"], num_new_tokens: int
 ) -> Decoder:
-    """Run the prompts and make ready to write one response for each entry of `prompt_index`."""
+    """Run the prompts, which stand by length, and make ready to write one response for each entry of `prompt_index`.
+
+    Entries ascend: rows of one prompt stand together.
+    """
     if model.config.is_encoder_decoder:
         if encoder_decoder.has_plain_attention(model):
             kind = T5Decoding if is_written_out(model) else EncoderDecoderDecoding

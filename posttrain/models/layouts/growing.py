@@ -1,5 +1,6 @@
 """Responses that grow by a token at a time, and prompts that they share."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -8,12 +9,19 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 
+from posttrain.models.layouts import packed
 
-class SharedPrompts:
-    """Keys and values of prompts [U · J, P, E] of each layer, which rows share. Rows stand in the order of prompts."""
 
-    def __init__(self, keys: list[Tensor], values: list[Tensor], lengths: Int[Tensor, "U"], index: Int[Tensor, "B"]):
-        self.keys, self.values, self.lengths, self.index = keys, values, lengths, index
+class PromptGroup:
+    """Keys and values [U · J, P, E] of each layer of prompts of like lengths, which rows share.
+
+    Rows stand in the order of prompts; `index` has the prompt of each.
+    """
+
+    def __init__(self, lengths: Int[Tensor, "U"], index: Int[Tensor, "B"]):
+        self.keys: list[Tensor] = []
+        self.values: list[Tensor] = []
+        self.lengths, self.index = lengths, index
         self._place()
 
     def _place(self) -> None:
@@ -26,6 +34,10 @@ class SharedPrompts:
         self.is_full = bool((num_rows == self.width).all())
         columns = torch.arange(int(self.lengths.max()), device=self.lengths.device)
         self.mask = torch.where(columns < self.lengths.unsqueeze(1), 0.0, float("-inf"))[:, None, None]
+
+    def add_layer(self, keys: Float[Tensor, "UJ P E"], values: Float[Tensor, "UJ P E"]) -> None:
+        self.keys.append(keys)
+        self.values.append(values)
 
     def keep(self, rows: Int[Tensor, "K"]) -> None:
         used, self.index = self.index[rows].unique(return_inverse=True)
@@ -62,6 +74,49 @@ class SharedPrompts:
         group = cells // self.width
         rows = table.view(-1, key_heads, self.width, group, width).transpose(1, 2).reshape(-1, key_heads, group, width)
         return rows if self.is_full else rows.index_select(0, self.cells)
+
+
+class SharedPrompts:
+    """All prompts, which stand by length, in groups: a long one makes padding of the others of its group only."""
+
+    def __init__(self, lengths: Int[Tensor, "U"], index: Int[Tensor, "B"]):
+        assert bool((lengths.diff() >= 0).all()), "prompts stand by length"
+        self.groups: list[PromptGroup] = []
+        first = 0
+        for some in lengths.chunk(min(packed.MOST_GROUPS, len(lengths))):
+            is_here = (index >= first) & (index < first + len(some))
+            self.groups.append(PromptGroup(some, index[is_here] - first))
+            first += len(some)
+        self._count()
+
+    def _count(self) -> None:
+        self.groups = [group for group in self.groups if len(group.index)]
+        self.row_lengths = torch.cat([group.lengths[group.index] for group in self.groups])  # of each row's prompt
+
+    def rows(self) -> Iterator[tuple[PromptGroup, slice]]:
+        """Each group, and where its rows stand."""
+        first = 0
+        for group in self.groups:
+            yield group, slice(first, first + len(group.index))
+            first += len(group.index)
+
+    def add_layer(self, keys: Float[Tensor, "U J P E"], values: Float[Tensor, "U J P E"]) -> None:
+        """Of all prompts, padded to the longest."""
+        first = 0
+        for group in self.groups:
+            own = slice(first, first + len(group.lengths))
+            longest = int(group.lengths.max())
+            group.add_layer(*(each[own, :, :longest].flatten(0, 1) for each in (keys, values)))
+            first += len(group.lengths)
+
+    def keep(self, rows: Int[Tensor, "K"]) -> None:
+        for group, own in list(self.rows()):
+            kept = rows[(rows >= own.start) & (rows < own.stop)] - own.start
+            if len(kept) == 0:
+                group.index = kept
+            else:
+                group.keep(kept)
+        self._count()
 
 
 class OwnTokens:
@@ -104,10 +159,10 @@ class Continuing:
     """A new token of each row sees the prompt that rows share and what its own row has written."""
 
     def __init__(self, prompts: SharedPrompts, num_columns: int):
-        self.prompts, self.own = prompts, OwnTokens(len(prompts.index), num_columns)
+        self.prompts, self.own = prompts, OwnTokens(len(prompts.row_lengths), num_columns)
 
     def positions(self) -> Int[Tensor, "B 1"]:
-        return (self.prompts.lengths[self.prompts.index] + self.own.written).unsqueeze(1)
+        return (self.prompts.row_lengths + self.own.written).unsqueeze(1)
 
     def keep(self, rows: Int[Tensor, "K"]) -> None:
         self.prompts.keep(rows)
@@ -122,13 +177,32 @@ class Continuing:
         keys, values = self.own.add(layer, key, value)
         # Queries of the heads that one head of keys serves are rows of one product.
         query = (query * scaling).view(rows, key_heads, heads // key_heads, width)
-        on_prompt = self.prompts.scores(layer, query)
-        on_own = torch.bmm(query.flatten(0, 1), keys.transpose(1, 2)).view(rows, key_heads, -1, keys.shape[1])
-        weights = torch.cat([on_prompt, on_own], dim=-1).softmax(-1, dtype=torch.float32).to(value.dtype)
-        on_prompt, on_own = weights.split([on_prompt.shape[-1], keys.shape[1]], dim=-1)
-        of_prompt = self.prompts.read(layer, on_prompt)
-        of_own = torch.bmm(on_own.flatten(0, 1), values).view(of_prompt.shape)
-        return (of_prompt + of_own).view(rows, heads, 1, width)
+        read = [
+            _read_both(
+                group,
+                layer,
+                query[own],
+                *(each[own.start * key_heads : own.stop * key_heads] for each in (keys, values)),
+            )
+            for group, own in self.prompts.rows()
+        ]
+        return torch.cat(read).view(rows, heads, 1, width)
+
+
+def _read_both(
+    group: PromptGroup,
+    layer: int,
+    query: Float[Tensor, "B J G E"],
+    keys: Float[Tensor, "BJ T E"],
+    values: Float[Tensor, "BJ T E"],
+) -> Float[Tensor, "B J G E"]:
+    """What rows read of their prompt and of their own tokens."""
+    on_prompt = group.scores(layer, query)
+    on_own = torch.bmm(query.flatten(0, 1), keys.transpose(1, 2)).view(*query.shape[:3], -1)
+    weights = torch.cat([on_prompt, on_own], dim=-1).softmax(-1, dtype=torch.float32).to(values.dtype)
+    on_prompt, on_own = weights.split([on_prompt.shape[-1], on_own.shape[-1]], dim=-1)
+    of_own = torch.bmm(on_own.flatten(0, 1), values).view(query.shape)
+    return group.read(layer, on_prompt) + of_own
 
 
 class _OwnCache(Cache):
@@ -156,7 +230,7 @@ class Decoding:
     """
 
     def __init__(self, lengths: Int[Tensor, "U"], index: Int[Tensor, "B"], num_columns: int):
-        self.prompts = SharedPrompts([], [], lengths, index)
+        self.prompts = SharedPrompts(lengths, index)
         self.own = OwnTokens(len(index), num_columns)
         self.of_prompts = DynamicCache()
         self.cache = EncoderDecoderCache(_OwnCache(self.own), self.of_prompts)
@@ -169,9 +243,9 @@ class Decoding:
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float, bias: Tensor | None
     ) -> Tensor:
         if layer < len(self.of_prompts.layers) and key is self._keys_of_prompts(layer):
-            if layer == len(self.prompts.keys):  # the first forward
-                self.prompts.keys.append(key.flatten(0, 1))
-                self.prompts.values.append(value.flatten(0, 1))
+            if layer == len(self.prompts.groups[0].keys):  # the first forward
+                self.prompts.add_layer(key, value)
+                self._forget(layer)
             return self.attend_to_prompt(layer, query * scaling)
         rows, heads, num_new = query.shape[:3]
         keys, values = (each.flatten(0, 1) for each in (key, value))
@@ -191,6 +265,16 @@ class Decoding:
         assert isinstance(memory, DynamicLayer)
         return memory.keys
 
+    def _forget(self, layer: int) -> None:
+        """What `prompts` has now; the cache keeps its mark, by which the model's later forwards are known."""
+        memory = self.of_prompts.layers[layer]
+        assert isinstance(memory, DynamicLayer)
+        assert memory.keys is not None
+        memory.keys = memory.values = memory.keys[:, :, :0]
+
     def attend_to_prompt(self, layer: int, query: Float[Tensor, "B H S E"]) -> Float[Tensor, "B H S E"]:
-        scores = self.prompts.scores(layer, query)
-        return self.prompts.read(layer, scores.softmax(-1, dtype=torch.float32).to(query.dtype))
+        read = []
+        for group, own in self.prompts.rows():
+            scores = group.scores(layer, query[own])
+            read.append(group.read(layer, scores.softmax(-1, dtype=torch.float32).to(query.dtype)))
+        return torch.cat(read)

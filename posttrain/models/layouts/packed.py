@@ -1,5 +1,7 @@
 """Texts one behind the other in one row of tokens, without padding between them."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
@@ -13,19 +15,18 @@ class Packed:
     """Texts stand one behind the other in one row of tokens; a token sees those before it in its own text.
 
     `order` has the texts by length and is the order in which they stand: `row` puts tokens there, and `place[text, t]`
-    says where they are. If `kept` is a list, keys and values of each layer are added to it, padded to
-    [U · J, longest, E] and in the order of `lengths`.
+    says where they are. If `keep` is given, it is called in each layer for each group of texts with the group's number
+    and its keys and values [G · J, longest of the group, E].
     """
 
-    def __init__(self, lengths: Int[Tensor, "U"], kept: list[tuple[Tensor, Tensor]] | None = None):
-        self.kept, self.num, self.longest = kept, len(lengths), int(lengths.max())
+    def __init__(self, lengths: Int[Tensor, "U"], keep: Callable[[int, Tensor, Tensor], None] | None = None):
+        self.keep, self.num, self.longest = keep, len(lengths), int(lengths.max())
         self.order = lengths.argsort(stable=True)
         self.groups = [Padding(lengths[rows]) for rows in self.order.chunk(min(MOST_GROUPS, self.num))]
         in_order = lengths[self.order]
         start = torch.empty_like(lengths).index_copy(0, self.order, in_order.cumsum(0) - in_order)
         self.place = start.unsqueeze(1) + torch.arange(self.longest, device=lengths.device)
         self.columns = torch.cat([group.places % group.longest for group in self.groups])
-        self._kept_places = self.order.repeat_interleave(in_order) * self.longest + self.columns
 
     def positions(self) -> Int[Tensor, "1 N"]:
         return self.columns.unsqueeze(0)
@@ -38,17 +39,14 @@ class Packed:
     ) -> Tensor:
         assert bias is None, "a bias of positions would be one of the whole row"
         q, k, v = (each[0].transpose(0, 1) for each in (query, key, value))  # [N, heads, E]
-        if self.kept is not None:
-            self.kept.append((self._padded(k), self._padded(v)))
         sizes = [len(group.places) for group in self.groups]
         parts = zip(self.groups, q.split(sizes), k.split(sizes), v.split(sizes), strict=True)
-        read = [group.attend(queries, keys, values, scaling) for group, queries, keys, values in parts]
+        read = []
+        for number, (group, queries, keys, values) in enumerate(parts):
+            if self.keep is not None:
+                self.keep(number, *(group.pad(each).flatten(0, 1) for each in (keys, values)))
+            read.append(group.attend(queries, keys, values, scaling))
         return torch.cat(read).transpose(0, 1).unsqueeze(0)
-
-    def _padded(self, tokens: Float[Tensor, "N J E"]) -> Float[Tensor, "UJ P E"]:
-        _, heads, width = tokens.shape
-        table = tokens.new_zeros(self.num * self.longest, heads, width).index_copy(0, self._kept_places, tokens)
-        return table.view(self.num, self.longest, heads, width).transpose(1, 2).flatten(0, 1)
 
 
 class Padding:
