@@ -79,6 +79,12 @@ class Run:
                     raise InputError(f"{section}: missing; algorithm {name} samples responses and is rewarded for them")
         elif c.rollout is not None or c.rewards:
             raise InputError(f"rollout, rewards: algorithm {name} learns from records; leave these sections out")
+        samples = c.rollout.settings.model_dump().get("samples_per_prompt") if c.rollout else None
+        if c.algorithm.settings.model_dump().get("baseline") == "leave_one_out" and samples == 1:
+            raise InputError(
+                "rollout.samples_per_prompt: algorithm.baseline=leave_one_out compares responses to one prompt; give "
+                "2 or more"
+            )
         if self.is_reward_model and c.data.evaluation is None:
             raise InputError(
                 "data.evaluation: missing; the mean and std of a reward model's scores need held-out records"

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from posttrain.algorithms import dpo, ppo, preference_reward_model
+from posttrain.algorithms import dpo, ppo, preference_reward_model, reinforce
 from posttrain.algorithms.judgement_reward_model import JudgementRewardModel
 from posttrain.algorithms.sft import SFT
 from posttrain.data import collate
@@ -86,6 +86,26 @@ def test_dpo_learns_preferences(name, tmp_path):
     assert after["accuracy"] > 0.95
     assert after["loss"] < 0.4
     assert after["margin"] > 0.5
+
+
+@pytest.mark.parametrize("baseline", ["running_mean", "batch_mean", "leave_one_out"])
+def test_reinforce_learns_to_say_good_words(name, baseline):
+    start = toys.start(name)
+    policy = LanguageModel(start.model)
+    config = reinforce.Config(kl_weight=0.01, baseline=baseline)
+    algorithm = reinforce.Reinforce(config, policy, freeze(copy.deepcopy(policy)), lambda values: values)
+    engine = in_process.build(in_process.Config(max_new_tokens=4, samples_per_prompt=4), policy, start)
+    act = Act(engine, [WeightedReward("good", 1.0, toys.share_of_good_words)], toys.ONE)
+    prompts = collate.prompts(toys.rows_of(toys.prompts(16, seed=0), start))
+    optimizer = toys.optimizer_of(policy, learning_rate=0.005)
+    passes = Passes(num_passes=1, minibatch_size=None, microbatch_size=None, max_grad_norm=1.0)
+    history = []
+    for step in range(40):
+        experience, metrics, _, _ = act.experience(algorithm, prompts, step)
+        history.append(metrics["reward"])
+        train_on_batch(algorithm, experience, optimizer, passes, torch.Generator().manual_seed(step), toys.ONE)
+    assert history[0] < 0.6
+    assert history[-1] > 0.85
 
 
 @pytest.mark.parametrize("kind", ["separate", "shared"])

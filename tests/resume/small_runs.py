@@ -22,7 +22,7 @@ from posttrain.models.loading import load_tokenizer, new_scorer
 from posttrain.models.scorer import write_statistics
 from tests.tiny_models import write_model
 
-METHODS = ("sft", "sft_decoder_only", "preference_reward_model", "ppo", "dpo")
+METHODS = ("sft", "sft_decoder_only", "preference_reward_model", "reinforce", "ppo", "dpo")
 PATIENCE = 240.0  # seconds that a loaded machine may take for a run
 
 # A forked child of a server that has the imports behind it: a start costs a second instead of ten.
@@ -74,7 +74,9 @@ def config_of(material: Path, method: str, num_steps: int) -> dict[str, Any]:
     if is_pairwise:
         config["data"]["evaluation"] = dict(data)
         config["training"]["minibatch_size"] = 4
-    if method == "ppo":
+    if method == "reinforce":
+        config["algorithm"]["baseline"] = "running_mean"  # which has to be saved
+    if method in ("reinforce", "ppo"):
         config["rollout"] = {"engine": "in_process", "max_new_tokens": 8, "samples_per_prompt": 2, "temperature": 0.7}
         config["rewards"] = [{"kind": "sequence_model", "model": str(material / "reward")}]
         config["training"]["passes"] = 2

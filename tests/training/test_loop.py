@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from posttrain.algorithms import dpo, ppo, preference_reward_model
+from posttrain.algorithms import dpo, ppo, preference_reward_model, reinforce
 from posttrain.algorithms.judgement_reward_model import JudgementRewardModel
 from posttrain.algorithms.sft import SFT
-from posttrain.batches import ActorCriticExperience, Judged, PreferencePairs, ReferencedPairs, Sequences
+from posttrain.batches import ActorCriticExperience, Experience, Judged, PreferencePairs, ReferencedPairs, Sequences
 from posttrain.errors import NumericStop
 from posttrain.interfaces import Algorithm, LossReport
 from posttrain.models.actor_critic import SeparateActorCritic
@@ -52,6 +52,12 @@ def problem(method: str, folder: str) -> tuple[Algorithm, object]:
         fields = (pairs.better, pairs.worse, pairs.is_tie, pairs.weight)
         reference = torch.randn(len(sequences), generator=generator) - 20
         return dpo.DPO(dpo.Config(ties="half"), policy), ReferencedPairs(sequences, *fields, reference)
+    if method == "reinforce":
+        with torch.no_grad():
+            logprobs = policy(sequences)
+        noise = [torch.randn(logprobs.shape, generator=generator) for _ in range(2)]
+        batch = Experience(sequences, logprobs + 0.1 * noise[0], noise[1])
+        return reinforce.Reinforce(reinforce.Config(), policy, None, lambda x: x), batch
     module = SeparateActorCritic(policy, load_backbone(folder, 0.0))
     nn.init.normal_(module.head.weight)
     with torch.no_grad():
@@ -72,7 +78,9 @@ def weights_after_a_step(algorithm: Algorithm, batch: object, passes: Passes) ->
 
 
 @pytest.mark.parametrize("name", ONE_PER_FAMILY)
-@pytest.mark.parametrize("method", ["sft", "preference_reward_model", "judgement_reward_model", "dpo", "ppo"])
+@pytest.mark.parametrize(
+    "method", ["sft", "preference_reward_model", "judgement_reward_model", "dpo", "reinforce", "ppo"]
+)
 def test_the_size_of_a_microbatch_changes_nothing(method, name, model_folder):
     algorithm, batch = problem(method, str(model_folder(name)))
     before = nn.utils.parameters_to_vector(algorithm.module.parameters()).detach()

@@ -16,7 +16,7 @@ from posttrain.interfaces import Algorithm, LossReport
 from posttrain.training.loop import Passes, train_on_batch
 from tests.training.test_loop import ONE, WHOLE, problem
 
-METHODS = ("sft", "preference_reward_model", "ppo", "dpo")
+METHODS = ("sft", "preference_reward_model", "reinforce", "ppo", "dpo")
 NOT_FINITE = (float("nan"), float("inf"), -float("inf"))
 pytestmark = pytest.mark.parametrize("wrong", NOT_FINITE, ids=["nan", "inf", "-inf"])
 

@@ -1,0 +1,25 @@
+"""Baselines of policy gradients: one number a response, to be taken from its return.
+
+A baseline that does not depend on the response leaves the gradient's mean as it is and lowers its variance
+(Williams 1992, "Simple statistical gradient-following algorithms for connectionist reinforcement learning").
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+
+def batch_mean(returns: Float[Tensor, "B"]) -> Float[Tensor, "B"]:
+    """The mean over the batch. It holds the response's own return, which scales the gradient's mean by 1 − 1/B."""
+    return returns.mean().expand_as(returns)
+
+
+def leave_one_out(returns: Float[Tensor, "B"], group: Int[Tensor, "B"]) -> Float[Tensor, "B"]:
+    """The mean over the other responses to the same prompt; every group has two or more.
+
+    Source: Kool et al. 2019, "Buy 4 REINFORCE samples, get a baseline for free!"; Ahmadian et al. 2024, 2402.14740.
+    """
+    num_groups = int(group.max()) + 1
+    sums = returns.new_zeros(num_groups).index_add(0, group, returns)[group]
+    sizes = torch.bincount(group, minlength=num_groups)[group]
+    return (sums - returns) / (sizes - 1)
