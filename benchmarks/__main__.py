@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from benchmarks import growth
 from benchmarks.meter import MODELS, matmul_gflops
 from benchmarks.shapes import SHAPES, folder
 
@@ -43,19 +44,35 @@ def generation(shape: str, samples: int) -> Row:
     return Row(f"generation, {shape}, K = {samples}", "generation", ("posttrain", *peers), options)
 
 
-SFT = ("posttrain", "peer", "peer grouped by length")
+SFT = ("posttrain", "trl", "trl grouped by length", "transformers by hand")
+PPO = ("posttrain ppo", "fine-grained loop")
+PARTS = ("rollout", "scoring", "update")
+GROWTH = Row("growth, llama-15m", "growth", tuple(growth.CONTENDERS))
 ROWS = (
     *(generation(shape, samples) for shape in ("llama-15m", "t5-small") for samples in (1, 4)),
     Row("SFT, llama-15m", "sft", SFT, ("--shape", "llama-15m")),
+    Row("SFT, llama-60m", "sft", SFT, ("--shape", "llama-60m", "--steps", "2")),
     Row(
-        "SFT, llama-60m",
+        "SFT, t5-small",
         "sft",
-        SFT,
-        ("--shape", "llama-60m", "--steps", "3"),
+        ("posttrain", "Seq2SeqTrainer", "Seq2SeqTrainer grouped by length"),
+        ("--shape", "t5-small"),
     ),
-    Row("SFT, t5-small", "sft", SFT, ("--shape", "t5-small")),
     Row("reward model, llama-15m", "preferences", ("posttrain reward model", "trl reward model")),
-    Row("DPO, llama-15m", "preferences", ("posttrain dpo", "trl dpo", "trl dpo precomputed"), ("--steps", "3")),
+    Row(
+        "DPO, llama-15m",
+        "preferences",
+        ("posttrain dpo", "trl dpo", "trl dpo precomputed", "transformers dpo by hand"),
+        ("--steps", "2"),
+    ),
+    Row(
+        "RLOO step, llama-15m, K = 4",
+        "online",
+        ("posttrain rloo", "trl rloo", "trl rloo without checkpointing", "transformers rloo by hand"),
+        ("--steps", "1"),
+    ),
+    Row("PPO step, llama-15m", "online", PPO, ("--steps", "1", "--batch", "4")),
+    Row("PPO step, t5-small", "online", PPO, ("--shape", "t5-small", "--steps", "1", "--batch", "4")),
 )
 
 
@@ -93,6 +110,45 @@ def lines_of(row: Row, turns: Mapping[str, Sequence[Mapping[str, Any]]]) -> list
     return lines
 
 
+def table(titles: Sequence[str], lines: Sequence[str]) -> str:
+    return "\n".join([f"| {' | '.join(titles)} |", "|---" * len(titles) + "|", *lines]) + "\n"
+
+
+def shares(found: Mapping[str, Any]) -> list[str]:
+    """Of the speed of square products, which the same process measured before."""
+    lines = []
+    for row in ROWS:
+        turns = found.get(row.name, {}).get(row.contenders[0], [])
+        if turns and "useful_gflop" in turns[0]:
+            speed = statistics.median(turn["useful_gflop"] / turn["useful_seconds"] for turn in turns)
+            part = statistics.median(
+                turn["useful_gflop"] / turn["useful_seconds"] / turn["peak_gflops"] for turn in turns
+            )
+            name = row.name.replace(" step", " update")
+            lines.append(f"| {name} | {speed:.0f} | {median(turns, 'peak_gflops'):.0f} | {part:.0%} |")
+    return lines
+
+
+def splits(found: Mapping[str, Any]) -> list[str]:
+    """Seconds of a step's parts."""
+    lines = []
+    for row in ROWS:
+        for contender, turns in found.get(row.name, {}).items():
+            if "split" in turns[0]:
+                parts = [statistics.median(turn["split"][part] for turn in turns) for part in PARTS]
+                lines.append(f"| {row.name} | {contender} | {' | '.join(f'{part:.1f}' for part in parts)} |")
+    return lines
+
+
+def growths(found: Mapping[str, Any]) -> list[str]:
+    lines = []
+    for name, turns in found.get(GROWTH.name, {}).items():
+        unit = turns[0]["unit"]
+        microseconds = 1e6 / median(turns, "per_second")
+        lines.append(f"| {name} | {microseconds:.0f} | {unit} | {median(turns, 'above_model_mb'):.0f} |")
+    return lines
+
+
 def machine(threads: int) -> str:
     cpu = next(
         (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
@@ -112,7 +168,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    chosen = [row for row in ROWS if not arguments.rows or any(part in row.name for part in arguments.rows)]
+    chosen = [row for row in (*ROWS, GROWTH) if not arguments.rows or any(part in row.name for part in arguments.rows)]
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     for shape in SHAPES:  # before any process is measured
@@ -120,11 +176,23 @@ def main() -> None:
     for row in chosen:
         found[row.name] = compare(row, arguments.repeats, arguments.threads)
         RESULTS.write_text(json.dumps(found, indent=1))
-    table = [line for row in ROWS if row.name in found for line in lines_of(row, found[row.name])]
-    titles = ("workload", "contender", "speed", "unit", "ours is", "MB above the model", "ours over it")
-    head = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
-    parts = (INTRODUCTION.read_text(), machine(arguments.threads) + "\n", "\n".join([*head, *table]) + "\n")
-    PAGE.write_text("\n".join(parts))
+    PAGE.write_text(page(found, machine(arguments.threads)))
+
+
+def page(found: Mapping[str, Any], where: str) -> str:
+    lines = [line for row in ROWS if row.name in found for line in lines_of(row, found[row.name])]
+    parts = [
+        INTRODUCTION.read_text(),
+        where + "\n",
+        table(("workload", "contender", "speed", "unit", "ours is", "MB above the model", "ours over it"), lines),
+        "## Share of the machine's speed\n",
+        table(("workload", "useful GFLOP/s", "square products, GFLOP/s", "share"), shares(found)),
+        "## Seconds of a step\n",
+        table(("workload", "contender", *PARTS), splits(found)),
+        "## Growth of ours\n",
+        table(("what", "µs a unit", "unit", "MB above the model"), growths(found)),
+    ]
+    return "\n".join(parts)
 
 
 if __name__ == "__main__":

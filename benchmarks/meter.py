@@ -83,7 +83,9 @@ def main(contenders: Mapping[str, Contender], **defaults: Any) -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     torch.manual_seed(arguments.seed)
-    print(json.dumps({"contender": arguments.contender, **contenders[arguments.contender](arguments)}), flush=True)
+    peak = matmul_gflops(getattr(torch, arguments.dtype))
+    result = {"contender": arguments.contender, "peak_gflops": peak, **contenders[arguments.contender](arguments)}
+    print(json.dumps(result), flush=True)
 
 
 def matmul_gflops(dtype: torch.dtype, size: int = 2048, num: int = 5) -> float:

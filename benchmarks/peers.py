@@ -27,7 +27,7 @@ def arguments_of(arguments: argparse.Namespace, scratch: str, **more: Any) -> di
         "output_dir": scratch, "per_device_train_batch_size": arguments.batch, "max_steps": arguments.steps + WARMUP,
         "learning_rate": LEARNING_RATE, "logging_steps": 10**6, "save_strategy": "no", "report_to": [],
         "disable_tqdm": True, "use_cpu": True, "seed": arguments.seed, "bf16": arguments.dtype == "bfloat16",
-        "gradient_checkpointing": False, "train_sampling_strategy": "sequential",
+        "train_sampling_strategy": "sequential",
     } | more  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def num_tokens(batch: Mapping[str, Any]) -> float:
     return float(num if ids.shape == labels.shape else num - len(ids) + int((labels != IGNORED).sum()))
 
 
-def run(make: Any, unit: str, count: Callable[[Mapping[str, Any]], float]) -> Mapping[str, Any]:
+def run(make: Any, unit: str, count: Callable[[Any], float]) -> Mapping[str, Any]:
     """`make(scratch)` gives a trainer, whose model stands in memory; `count` the useful units of a collated batch."""
     from transformers import TrainerCallback
 

@@ -4,10 +4,13 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks import peers, training
+import torch
+import torch.nn.functional as F
+
+from benchmarks import by_hand, peers, training
 from benchmarks.lengths import PAIR_PROMPT, RESPONSE, Writer
 from benchmarks.meter import MODELS, main
-from benchmarks.shapes import folder
+from benchmarks.shapes import END, folder
 
 UNIT = "pairs"
 
@@ -81,12 +84,40 @@ def trl_dpo(arguments: argparse.Namespace, **more: Any) -> Mapping[str, Any]:
 
 
 def trl_dpo_precomputed(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    return trl_dpo(arguments, precompute_ref_log_probs=True)
+    return trl_dpo(arguments, precompute_ref_log_probs=True, gradient_checkpointing=False)
+
+
+def transformers_dpo_by_hand(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    """The reference's sums are there before the first step, as with `posttrain` and `precompute_ref_log_probs`."""
+    from transformers import AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder(arguments.shape, MODELS)), by_hand.load(arguments)
+
+    def encoded(text: str) -> list[int]:
+        return tokenizer(text).input_ids
+
+    some = [
+        ((encoded(prompt), [*encoded(better), END]), (encoded(prompt), [*encoded(worse), END]))
+        for prompt, better, worse in pairs(arguments)
+    ]
+    batches = []
+    for batch in by_hand.in_batches(some, arguments.batch):
+        rows = [row for pair in zip(*batch, strict=True) for row in pair]  # all better ones, then all worse ones
+        with torch.no_grad():
+            batches.append((rows, by_hand.sums(by_hand.token_logprobs(model, rows), rows)))
+
+    def loss(batch: tuple[list[by_hand.Row], torch.Tensor]) -> torch.Tensor:
+        rows, of_reference = batch
+        better, worse = (by_hand.sums(by_hand.token_logprobs(model, rows), rows) - of_reference).chunk(2)
+        return -F.logsigmoid(0.1 * (better - worse)).mean()
+
+    return by_hand.train(model, batches, loss, UNIT, [float(arguments.batch)] * len(batches))
 
 
 CONTENDERS = {
     "posttrain reward model": posttrain_reward_model, "trl reward model": trl_reward_model,
     "posttrain dpo": posttrain_dpo, "trl dpo": trl_dpo, "trl dpo precomputed": trl_dpo_precomputed,
+    "transformers dpo by hand": transformers_dpo_by_hand,
 }  # fmt: skip
 
 if __name__ == "__main__":

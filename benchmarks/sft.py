@@ -1,13 +1,16 @@
 """Supervised fine-tuning on responses of 8 to 70 tokens to prompts of 16 to 440. Useful units: tokens of both."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks import peers, training
+import torch
+
+from benchmarks import by_hand, peers, training
+from benchmarks.flops import BACKWARD, forward_gflop
 from benchmarks.lengths import PROMPT, RESPONSE, Writer
-from benchmarks.meter import MODELS, main
-from benchmarks.shapes import SHAPES, folder
+from benchmarks.meter import MODELS, WARMUP, main
+from benchmarks.shapes import END, SHAPES, folder
 
 UNIT = "tokens of prompts and responses"
 
@@ -25,7 +28,11 @@ def units(some: list[dict[str, str]]) -> list[float]:
 
 def posttrain(arguments: argparse.Namespace) -> Mapping[str, Any]:
     some = rows(arguments)
-    return training.posttrain(arguments, UNIT, units(some), {"name": "sft"}, "demonstration_jsonl", some)
+    result = training.posttrain(arguments, UNIT, units(some), {"name": "sft"}, "demonstration_jsonl", some)
+    counted = some[WARMUP * arguments.batch :]
+    prompt, response = (sum(len(row[name].split()) for row in counted) for name in ("prompt", "response"))
+    useful = BACKWARD * forward_gflop(arguments.shape, prompt, response + len(counted), is_with_head=True)
+    return result | {"useful_gflop": useful, "useful_seconds": result["units"] / result["per_second"]}
 
 
 def peer(arguments: argparse.Namespace, **more: Any) -> Mapping[str, Any]:
@@ -78,10 +85,29 @@ def _seq2seq(arguments: argparse.Namespace, some: list[dict[str, str]], scratch:
 
 
 def peer_grouped(arguments: argparse.Namespace) -> Mapping[str, Any]:
-    return peer(arguments, train_sampling_strategy="group_by_length")
+    return peer(arguments, train_sampling_strategy="group_by_length", gradient_checkpointing=False)
 
 
-CONTENDERS = {"posttrain": posttrain, "peer": peer, "peer grouped by length": peer_grouped}
+def transformers_by_hand(arguments: argparse.Namespace) -> Mapping[str, Any]:
+    from transformers import AutoTokenizer
+
+    tokenizer, model = AutoTokenizer.from_pretrained(folder(arguments.shape, MODELS)), by_hand.load(arguments)
+    some = [
+        (tokenizer(row["prompt"]).input_ids, [*tokenizer(row["response"]).input_ids, END]) for row in rows(arguments)
+    ]
+    batches = by_hand.by_length(some, arguments.batch)
+
+    def loss(batch: Sequence[by_hand.Row]) -> torch.Tensor:
+        return -by_hand.token_logprobs(model, batch).mean()
+
+    counts = [float(sum(len(prompt) + len(response) for prompt, response in batch)) for batch in batches]
+    return by_hand.train(model, batches, loss, UNIT, counts)
+
+
+CONTENDERS = {
+    "posttrain": posttrain, "trl": peer, "Seq2SeqTrainer": peer, "trl grouped by length": peer_grouped,
+    "Seq2SeqTrainer grouped by length": peer_grouped, "transformers by hand": transformers_by_hand,
+}  # fmt: skip
 
 if __name__ == "__main__":
     main(CONTENDERS)

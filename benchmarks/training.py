@@ -19,9 +19,12 @@ def num_rows(arguments: argparse.Namespace) -> int:
 
 def posttrain(
     arguments: argparse.Namespace, unit: str, units: Sequence[float], algorithm: Mapping[str, Any], source: str,
-    rows: Sequence[Mapping[str, Any]],
-) -> Mapping[str, Any]:  # fmt: skip
-    """`units` of each row. `posttrain train`, whose run folder says when each step was done."""
+    rows: Sequence[Mapping[str, Any]], **more: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """`units` of each row. `posttrain train`, whose run folder says when each step was done.
+
+    `more` are sections of the run, or settings of its section `training`.
+    """
     from posttrain import cli
     from posttrain.models.loading import load_language_model
 
@@ -35,6 +38,7 @@ def posttrain(
         data = Path(scratch) / "rows.jsonl"
         data.write_text("".join(json.dumps(row) + "\n" for row in rows))
         records = {"source": source, "path": str(data)}
+        sections = {name: value for name, value in more.items() if name in ("rollout", "rewards")}
         settings: dict[str, Any] = {
             "model": {"path": path},
             "algorithm": dict(algorithm),
@@ -46,10 +50,10 @@ def posttrain(
             "training": {
                 "num_steps": arguments.steps + WARMUP, "batch_size": arguments.batch, "learning_rate": LEARNING_RATE,
                 "schedule": "constant",
-            },
+            } | {name: value for name, value in more.items() if name not in sections},
             "checkpoint": {"every": 1000, "keep": 1},
             "num_threads": arguments.threads,
-        }  # fmt: skip
+        } | sections  # fmt: skip
         out = Path(scratch) / "run"
         run = Path(scratch) / "run.yaml"
         run.write_text(json.dumps(settings))  # which is YAML too

@@ -40,6 +40,10 @@ class Batch:
         """Tokens of each row, prompt included: what a row costs. A batch that holds `sequences` has theirs."""
         return self.sequences.row_lengths()  # pyright: ignore[reportAttributeAccessIssue]
 
+    def row_prompts(self) -> list[int]:
+        """The number of each row's prompt: rows with the same one share it."""
+        return self.sequences.row_prompts()  # pyright: ignore[reportAttributeAccessIssue]
+
     @property
     def prompt_records(self) -> tuple[Prompt, ...]:
         """The records of the prompts of these rows, each once."""
@@ -105,6 +109,9 @@ class Sequences(Batch):
 
     def row_lengths(self) -> list[int]:
         return (self.prompts.lengths[self.prompt_index] + self.lengths).tolist()
+
+    def row_prompts(self) -> list[int]:
+        return self.prompt_index.tolist()
 
     def select(self, rows: Sequence[int]) -> Self:
         index = torch.as_tensor(list(rows), device=self.prompt_index.device, dtype=torch.long)
@@ -187,6 +194,9 @@ class PreferencePairs(Batch):
 
     def __len__(self) -> int:
         return len(self.sequences.prompts)
+
+    def row_prompts(self) -> list[int]:
+        return list(range(len(self)))  # a row is a prompt
 
     def row_lengths(self) -> list[int]:
         """The longest prompt and response of each prompt: its rows are padded to it together."""

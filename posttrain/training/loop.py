@@ -5,7 +5,7 @@ minibatch over all ranks. So results depend neither on the microbatch size nor o
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,23 +58,38 @@ def train_on_batch(
 
 
 def _minibatches(batch: Any, passes: Passes, shuffle: torch.Generator) -> Iterator[Any]:
+    """Responses to one prompt go together, so that it is read once for them."""
     size = passes.minibatch_size or len(batch)
     for _ in range(passes.num_passes):
         if size >= len(batch):
             yield batch
             continue
-        order = torch.randperm(len(batch), generator=shuffle).tolist()
+        shuffled = torch.randperm(len(batch), generator=shuffle).tolist()
+        order = [row for group in _by_prompt(batch, shuffled) for row in group]
         for start in range(0, len(order), size):
             yield batch.select(order[start : start + size])
 
 
 def _microbatches(minibatch: Any, size: int) -> list[Any]:
-    """Rows of like length go together, so that little is padded; the sum of the losses is the same in any order."""
+    """Rows of like length go together, so that little is padded, and responses to one prompt.
+
+    The sum of the losses is the same in any order.
+    """
     if size >= len(minibatch):
         return [minibatch]
     lengths = minibatch.row_lengths()
-    order = sorted(range(len(minibatch)), key=lengths.__getitem__)
+    groups = sorted(_by_prompt(minibatch, range(len(minibatch))), key=lambda rows: max(lengths[row] for row in rows))
+    order = [row for group in groups for row in sorted(group, key=lengths.__getitem__)]
     return [minibatch.select(order[start : start + size]) for start in range(0, len(order), size)]
+
+
+def _by_prompt(batch: Any, rows: Sequence[int]) -> list[list[int]]:
+    """These rows in groups of one prompt, in the order in which the prompts come first."""
+    prompts = batch.row_prompts()
+    groups: dict[int, list[int]] = {}
+    for row in rows:
+        groups.setdefault(prompts[row], []).append(row)
+    return list(groups.values())
 
 
 def optimizer_step(

@@ -8,7 +8,24 @@ import torch
 from transformers import LlamaConfig, T5Config
 
 from benchmarks import __main__ as page
-from benchmarks import generation, lengths, meter, peers, preferences, sft, shapes, training
+from benchmarks import (
+    by_hand,
+    fine_grained_loop,
+    flops,
+    generation,
+    growth,
+    lengths,
+    meter,
+    online,
+    peers,
+    preferences,
+    sft,
+    shapes,
+    training,
+)
+from posttrain.models.language_model import LanguageModel
+from posttrain.models.loading import load_language_model
+from tests.algorithms.given import sequences_of
 
 TINY = {
     "tiny-llama": LlamaConfig(
@@ -24,7 +41,7 @@ TINY = {
 
 @pytest.fixture
 def arguments(tmp_path, monkeypatch):
-    for module in (generation, training):
+    for module in (generation, training, online, fine_grained_loop, by_hand):
         monkeypatch.setattr(module, "MODELS", tmp_path)
     for name, config in TINY.items():
         monkeypatch.setitem(shapes.SHAPES, name, config)
@@ -80,6 +97,33 @@ def test_training_counts_the_tokens_of_its_batches(arguments):
     assert result["units"] == sum(len(r["prompt"].split()) + len(r["response"].split()) + 1 for r in rows[3:])
 
 
+@pytest.mark.parametrize("shape", list(TINY))
+def test_operations_are_those_of_the_weights(shape, arguments):
+    """Each weight matrix is one multiplication and one addition a token; cross attention reads prompts with two."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    folder = shapes.folder(shape, training.MODELS)
+    start = load_language_model(str(folder), 0.0)
+    rows = sequences_of([6])  # of the prompt [4, 5]
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        LanguageModel(start.model)(rows)
+    counted = counter.get_flop_counts()["Global"]
+    products = sum(number for kind, number in counted.items() if str(kind) in ("aten.mm", "aten.addmm"))
+    # The decoder reads its start and all but the last token; the head all six. A decoder-only model reads the last too.
+    response = 7 if start.is_encoder_decoder else 6
+    expected = flops.forward_gflop(shape, 2, response, is_with_head=False) + 2e-9 * 6 * 8 * shapes.VOCABULARY
+    assert products * 1e-9 == pytest.approx(expected, rel=1e-6)
+
+
+def test_steps_of_rl_are_split(arguments):
+    result = online.posttrain_ppo(arguments)
+    assert (result["unit"], result["units"], result["steps"]) == ("responses", 12, 2)
+    assert all(seconds > 0 for seconds in result["split"].values())
+    assert sum(result["split"].values()) == pytest.approx(12 / result["per_second"] / 2)
+    assert 12 <= result["response_tokens"] <= 12 * 64
+    assert online.posttrain_rloo(arguments)["units"] == 12
+
+
 @pytest.mark.parametrize("contender", ["posttrain reward model", "posttrain dpo"])
 def test_pairs_are_counted(contender, arguments):
     result = preferences.CONTENDERS[contender](arguments)
@@ -115,6 +159,7 @@ def test_a_row_says_how_many_times_faster_ours_is():
 
 
 def test_rows_name_contenders_that_there_are():
-    for row in page.ROWS:
-        module = {"generation": generation, "sft": sft, "preferences": preferences}[row.module]
+    modules = {"generation": generation, "sft": sft, "preferences": preferences, "online": online, "growth": growth}
+    for row in (*page.ROWS, page.GROWTH):
+        module = modules[row.module]
         assert set(row.contenders) <= set(module.CONTENDERS)

@@ -135,9 +135,29 @@ def test_one_step_by_hand():
     assert algorithm.w.grad is None
 
 
+@pytest.mark.parametrize("microbatch_size", [None, 3])
+def test_responses_to_one_prompt_go_together(microbatch_size):
+    """Four prompts with three responses each, in minibatches of six: each prompt is in one minibatch of a pass."""
+    batch = random_sequences([2, 3, 1, 2], [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12]])
+    batch = batch.select([3, 0, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11])  # rows of a prompt stand apart
+    algorithm = Squares()
+    passes = Passes(num_passes=3, minibatch_size=6, microbatch_size=microbatch_size, max_grad_norm=1.0)
+    run(algorithm, batch, passes)
+    prompts = [{int((length - 1) // 3) for length in rows} for rows in algorithm.seen]
+    if microbatch_size is None:
+        assert [len(some) for some in prompts] == [2] * 6
+        assert len({frozenset(some) for some in prompts}) > 2, "each pass has pairs of prompts of its own"
+        assert any(rows != sorted(rows) for rows in algorithm.seen)
+    else:
+        assert [len(some) for some in prompts] == [1] * 12
+
+
 def test_microbatches_hold_rows_of_like_length():
     algorithm = Squares()
     run(algorithm, rows_of(5, 1, 6, 2), replace(WHOLE, microbatch_size=2))
+    assert algorithm.seen == [[1, 2], [5, 6]]
+    algorithm = Squares()
+    run(algorithm, random_sequences([2] * 4, [[5], [1], [6], [2]]), replace(WHOLE, microbatch_size=2))
     assert algorithm.seen == [[1, 2], [5, 6]]
 
 
