@@ -44,6 +44,19 @@ class TokenizerSettings(Section):
         return self
 
 
+class LoraSettings(Section):
+    """Low-rank adapters (Hu et al. 2021): small matrices are trained beside frozen ones (extra `lora`)."""
+
+    rank: PositiveInt = 8
+    """Width of the small matrices."""
+    alpha: PositiveInt = 16
+    """What they add is scaled by alpha / rank."""
+    dropout: Share = 0.0
+    """Dropout of what they read, in supervised learning."""
+    targets: tuple[str, ...] | None = None
+    """Last parts of the names of the linear layers that have them, such as q_proj; by default all but the head."""
+
+
 class ModelSettings(Section):
     """The model to train: pretrained weights at `path`, or random weights of an `architecture`."""
 
@@ -55,6 +68,10 @@ class ModelSettings(Section):
     """The tokenizer that goes with `architecture`."""
     dropout: Share | None = None
     """Dropout rate while training, in place of the model's own. Always off in reinforcement learning."""
+    lora: LoraSettings | None = None
+    """Train low-rank adapters only, merged in the trained model's folder. By default all weights learn."""
+    activation_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, more time, and texts are padded."""
     saved_dtype: Literal["float32", "bfloat16"] = "float32"
     """Number format of the trained model's folder; bfloat16 halves it. Training is in float32 either way."""
 

@@ -4,6 +4,7 @@ import copy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from posttrain.config import RunConfig
 from posttrain.errors import InputError
 from posttrain.interfaces import Pooling
 from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
+from posttrain.models.adapters import UnadaptedLanguageModel, add_adapters, check_installed
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import (
     Pretrained,
@@ -31,6 +33,8 @@ SEQ2SEQ_TYPES = ("t5", "mt5", "umt5", "longt5", "bart", "mbart", "pegasus")
 
 def check_models(config: RunConfig) -> None:
     """InputError that names the settings of a model folder that is not there, before anything is read or trained."""
+    if config.model.lora is not None:
+        check_installed()
     named = {
         "model.path": config.model.path,
         "reference": config.reference,
@@ -75,8 +79,11 @@ class RunParts:
     @property
     def dropout(self) -> float | None:
         """None keeps the model's own rates, for supervised learning; sampling and scoring must see one model, so 0."""
-        is_supervised = self.consumes in ("demonstrations", "judgements", "preferences")
-        return self.config.model.dropout if is_supervised else 0.0
+        return self.config.model.dropout if self.is_supervised else 0.0
+
+    @property
+    def is_supervised(self) -> bool:
+        return self.consumes in ("demonstrations", "judgements", "preferences")
 
     @cached_property
     def sampling(self) -> Sampling:
@@ -88,7 +95,18 @@ class RunParts:
 
     @cached_property
     def language_model(self) -> LanguageModel:
+        self._prepare(self.start.model)
         return LanguageModel(self.start.model, self.sampling).to(self.ranks.device)
+
+    def _prepare(self, model: Any) -> None:
+        """Give a transformers model that is to be trained what the run asks of it."""
+        lora = self.config.model.lora
+        if lora is not None:
+            torch.manual_seed(self.config.seed)
+            dropout = lora.dropout if self.is_supervised else 0.0
+            add_adapters(model, lora.rank, lora.alpha, dropout, lora.targets)
+        if self.config.model.activation_checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
 
     def policy(self) -> nn.Module:
         return self.ranks.wrap(self.language_model)
@@ -97,6 +115,8 @@ class RunParts:
     def _reference(self) -> LanguageModel:
         if self.config.reference is not None:
             model = load_language_model(self.config.reference, 0.0).model
+        elif self.config.model.lora is not None:
+            return UnadaptedLanguageModel(self.language_model.hf_model, self.sampling)
         else:
             model = copy.deepcopy(self.start.model)
         return freeze(LanguageModel(model, self.sampling)).to(self.ranks.device)
@@ -111,13 +131,17 @@ class RunParts:
         else:
             path = value.path if value is not None and value.path is not None else self.config.model.path
             assert path is not None, "online methods start from a model folder"
-            module = SeparateActorCritic(self.language_model, load_backbone(path, 0.0))
+            backbone = load_backbone(path, 0.0)
+            self._prepare(backbone)
+            module = SeparateActorCritic(self.language_model, backbone)
         return self.ranks.wrap(module.to(self.ranks.device))
 
     def scorer(self, pooling: Pooling) -> nn.Module:
         assert self.config.model.path is not None
         torch.manual_seed(self.config.seed)
-        return self.ranks.wrap(new_scorer(self.config.model.path, self.dropout, pooling).to(self.ranks.device))
+        scorer = new_scorer(self.config.model.path, self.dropout, pooling)
+        self._prepare(scorer.backbone)
+        return self.ranks.wrap(scorer.to(self.ranks.device))
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         return self.ranks.sum(values)

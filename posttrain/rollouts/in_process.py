@@ -5,17 +5,18 @@ the batch; every sample draws from a random stream of its own, keyed by (seed, s
 does not depend on what else is in the batch.
 """
 
+import math
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
 from posttrain.batches import Prompts, Rollout, Sequences
 from posttrain.functional.logprobs import distribution_logits
-from posttrain.models.decoding.start import Decoder, start_decoding
+from posttrain.models.decoding.start import Decoder, Joinable, start_decoding
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import Pretrained, Tokenizer
 from posttrain.randomness import stream
@@ -27,6 +28,9 @@ FULL_ENOUGH = 0.8
 class Config(Sampling):
     max_new_tokens: int = Field(64, gt=0, description="the end token included")
     samples_per_prompt: int = Field(1, gt=0)
+    rows_at_once: Annotated[
+        int | None, Field(gt=0, description="responses in memory: as some end, others begin; by default all")
+    ] = None
     is_greedy: bool = Field(False, description="take the most likely token instead of sampling")
     seed: int = 0
 
@@ -52,20 +56,21 @@ class InProcess:
         was_training = self.policy.training
         self.policy.eval()
         index = torch.arange(len(prompts)).repeat_interleave(self.config.samples_per_prompt).to(prompts.ids.device)
-        uniform = self._uniform(len(index), step).to(prompts.ids.device)
-        by_length = prompts.lengths.argsort(stable=True)
-        rows = torch.arange(len(index), device=index.device).view(len(prompts), -1)[by_length].flatten()
-        decoder = start_decoding(
-            self.policy.hf_model, prompts.select(by_length.tolist()), index, self.config.max_new_tokens
-        )
-        decoded = self._decode(decoder, uniform[rows])
-        ids, logprobs, lengths, is_cut = (each[rows.argsort()] for each in decoded)
+        written = Written(self._uniform(len(index), step).to(prompts.ids.device), self.end_ids)
+        self._write(prompts, written)
         self.policy.train(was_training)
-        mask = torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)
-        sequences = Sequences(prompts, index, ids.masked_fill(~mask, 0), mask, mask)
+        ids, lengths, width = written.ids, written.lengths, int(written.lengths.max())
+        mask = torch.arange(width, device=ids.device) < lengths.unsqueeze(1)
+        sequences = Sequences(prompts, index, ids[:, :width], mask, mask)
         texts = self.tokenizer.batch_decode([row[:n] for row, n in zip(ids.tolist(), lengths.tolist(), strict=True)],
                                             skip_special_tokens=True)  # fmt: skip
-        return Rollout(sequences, logprobs, tuple(text.strip() for text in texts), is_cut, self.policy_version)
+        return Rollout(
+            sequences,
+            written.logprobs[:, :width],
+            tuple(text.strip() for text in texts),
+            written.is_cut,
+            self.policy_version,
+        )
 
     def _uniform(self, rows: int, step: int) -> Float[Tensor, "B T"]:
         if self.config.is_greedy:
@@ -73,37 +78,48 @@ class InProcess:
         streams = (stream(self.config.seed, step, sample) for sample in range(rows))
         return torch.stack([torch.rand(self.config.max_new_tokens, generator=g) for g in streams])
 
-    def _decode(
-        self, decoder: Decoder, uniform: Float[Tensor, "B T"]
-    ) -> tuple[Int[Tensor, "B R"], Float[Tensor, "B R"], Int[Tensor, "B"], Bool[Tensor, "B"]]:
-        rows, steps = uniform.shape
-        device = uniform.device
-        ends = torch.tensor(self.end_ids, device=device)
-        ids = torch.zeros(rows, steps, dtype=torch.long, device=device)
-        logprobs = torch.zeros(rows, steps, device=device)
-        lengths = torch.full((rows,), steps, device=device)
-        kept = torch.arange(rows, device=device)  # the row of the batch that each row of the decoder writes
-        is_going = torch.ones(rows, dtype=torch.bool, device=device)  # of those
-        logits = decoder.first_logits()
-        for t in range(steps):
-            token, logprob = self._choose(logits, uniform[kept, t])
-            going = kept[is_going]
-            ids[going, t], logprobs[going, t] = token[is_going], logprob[is_going]
-            has_ended = torch.isin(token, ends) & is_going
-            lengths[kept[has_ended]] = t + 1
-            is_going &= ~has_ended
+    def _write(self, prompts: Prompts, written: "Written") -> None:
+        """All responses. Prompts are taken by length; with `rows_at_once`, new ones begin where others have ended."""
+        k, waiting = self.config.samples_per_prompt, prompts.lengths.argsort(stable=True)
+        at_once = len(prompts) if self.config.rows_at_once is None else max(1, self.config.rows_at_once // k)
+        decoder, rows, token = self._begin(prompts, waiting[:at_once], written)
+        waiting = waiting[at_once:]
+        while True:
+            is_going = written.is_going[rows]
             num_going = int(is_going.sum())
-            if t + 1 == steps or num_going == 0:
-                break
-            if num_going <= FULL_ENOUGH * len(kept):
+            if num_going <= FULL_ENOUGH * len(rows):
                 rest = is_going.nonzero().squeeze(-1)
-                decoder.keep(rest)
-                kept, token, is_going = kept[rest], token[rest], is_going[rest]
-            logits = decoder.next_logits(token)
-        width = int(lengths.max())
-        is_cut = torch.zeros(rows, dtype=torch.bool, device=device)
-        is_cut[kept[is_going]] = True
-        return ids[:, :width], logprobs[:, :width], lengths, is_cut
+                rows, token = rows[rest], token[rest]
+                if num_going:
+                    decoder.keep(rest)
+                free = at_once - math.ceil(num_going / k)
+                if len(waiting) and free and (num_going == 0 or isinstance(decoder, Joinable)):
+                    other, *new = self._begin(prompts, waiting[:free], written)
+                    waiting = waiting[free:]
+                    if num_going:
+                        assert isinstance(decoder, Joinable)
+                        decoder.join(other)
+                    else:
+                        decoder = other
+                    rows, token = torch.cat([rows, new[0]]), torch.cat([token, new[1]])
+                    continue
+                if num_going == 0:
+                    return
+            token, logprob = self._choose(decoder.next_logits(token), written.next_uniform(rows))
+            written.add(rows, token, logprob)
+
+    def _begin(
+        self, prompts: Prompts, chosen: Int[Tensor, "U"], written: "Written"
+    ) -> tuple[Decoder, Int[Tensor, "B"], Int[Tensor, "B"]]:
+        """Read some of the prompts and choose the first tokens: the decoder, its rows of the batch, their tokens."""
+        k = self.config.samples_per_prompt
+        index = torch.arange(len(chosen), device=chosen.device).repeat_interleave(k)
+        rows = (chosen.unsqueeze(1) * k + torch.arange(k, device=chosen.device)).flatten()
+        some = prompts.select(chosen.tolist())
+        decoder = start_decoding(self.policy.hf_model, some, index, self.config.max_new_tokens)
+        token, logprob = self._choose(decoder.first_logits(), written.next_uniform(rows))
+        written.add(rows, token, logprob)
+        return decoder, rows, token
 
     def _choose(
         self, logits: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]
@@ -119,6 +135,34 @@ class InProcess:
             return _draw(distribution_logits(logits, c.temperature, c.top_k, c.top_p, c.min_p), uniform)
         place, logprob = _draw(distribution_logits(survivors.values, c.temperature, 0, c.top_p, c.min_p), uniform)
         return survivors.indices.gather(-1, place.unsqueeze(-1)).squeeze(-1), logprob
+
+
+class Written:
+    """What the rows of a batch have written so far: an end token, or the limit of `uniform`'s columns, ends a row."""
+
+    def __init__(self, uniform: Float[Tensor, "B T"], end_ids: tuple[int, ...]):
+        rows, device = len(uniform), uniform.device
+        self.uniform, self.ends = uniform, torch.tensor(end_ids, device=device)
+        self.ids = torch.zeros(uniform.shape, dtype=torch.long, device=device)
+        self.logprobs = torch.zeros(uniform.shape, device=device)
+        self.lengths = torch.zeros(rows, dtype=torch.long, device=device)
+        self.is_going = torch.ones(rows, dtype=torch.bool, device=device)
+        self.is_cut = torch.zeros(rows, dtype=torch.bool, device=device)
+
+    def next_uniform(self, rows: Int[Tensor, "R"]) -> Float[Tensor, "R"]:
+        """The number that each row's next token is drawn with; any number for a row that has ended."""
+        return self.uniform[rows, self.lengths[rows].clamp(max=self.uniform.shape[1] - 1)]
+
+    def add(self, rows: Int[Tensor, "R"], token: Int[Tensor, "R"], logprob: Float[Tensor, "R"]) -> None:
+        """One token of each row that is going."""
+        is_going = self.is_going[rows]
+        rows, token, logprob = rows[is_going], token[is_going], logprob[is_going]
+        column = self.lengths[rows]
+        self.ids[rows, column], self.logprobs[rows, column] = token, logprob
+        self.lengths[rows] += 1
+        has_ended, is_full = torch.isin(token, self.ends), column + 1 == self.uniform.shape[1]
+        self.is_cut[rows] = is_full & ~has_ended
+        self.is_going[rows] = ~(has_ended | is_full)
 
 
 def _draw(filtered: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]) -> tuple[Int[Tensor, "B"], Float[Tensor, "B"]]:

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from posttrain.models.layouts import packed
+from posttrain.models.layouts import packed, prompts
 from posttrain.models.layouts.branching import Branching
 from posttrain.models.layouts.crossing import Crossing
-from posttrain.models.layouts.growing import Continuing, OwnTokens, SharedPrompts
+from posttrain.models.layouts.growing import Continuing, OwnTokens
 from posttrain.models.layouts.packed import Packed
+from posttrain.models.layouts.prompts import SharedPrompts
 
 HEADS, WIDTH, SCALING = 4, 3, 0.7
 
@@ -135,6 +136,7 @@ def test_responses_cross_to_their_own_prompt(has_bias):
 def test_new_tokens_see_the_shared_prompt_and_their_own_row(key_heads, most_groups, monkeypatch):
     """Rows leave between tokens: one of two of a prompt, then all of another."""
     monkeypatch.setattr(packed, "MOST_GROUPS", most_groups)
+    monkeypatch.setattr(prompts, "SMALLEST_GROUP", 1)
     prompt_lengths, index = [2, 3, 4], [0, 0, 1, 2, 2, 2]
     longest = max(prompt_lengths)
     draws = torch.Generator().manual_seed(0)
@@ -162,7 +164,7 @@ def test_new_tokens_see_the_shared_prompt_and_their_own_row(key_heads, most_grou
 
 
 def test_memory_is_taken_once_while_no_row_leaves():
-    own = OwnTokens(num_rows=2, num_columns=4)
+    own = OwnTokens(2, 4, torch.device("cpu"))
     addresses = set()
     for step in range(4):
         key = torch.full((2, 3, 1, WIDTH), float(step))
@@ -172,3 +174,40 @@ def test_memory_is_taken_once_while_no_row_leaves():
         assert keys[:, :, 0].tolist() == [[float(column) for column in range(step + 1)]] * 6
         addresses.add(keys.data_ptr())
     assert len(addresses) == 1
+
+
+def test_rows_that_join_see_no_column_before_their_own():
+    """Two rows have written three tokens, one of three has one: afterwards all write in one column."""
+    draws = torch.Generator().manual_seed(0)
+    both = [OwnTokens(num, 4, torch.device("cpu")) for num in (2, 3)]
+    written: list[list[Tensor]] = []
+    for own, steps in zip(both, (3, 1), strict=True):
+        keys = [torch.randn(own.num_rows, 2, 1, WIDTH, generator=draws) for _ in range(steps)]
+        for key in keys:
+            own.add(0, key, -key)
+            own.written += 1
+        written += [[key[row] for key in keys] for row in range(own.num_rows)]
+    first, second = both
+    assert first.mask(3) is None
+    first.join(second)
+    new = torch.randn(5, 2, 1, WIDTH, generator=draws)
+    keys, values = first.add(0, new, -new)
+    first.written += 1
+    assert first.written == 4
+    mask = first.mask(4)
+    assert mask is not None
+    for row in range(5):
+        seen = torch.cat([*written[row], new[row]], dim=1)
+        num_hidden = 4 - seen.shape[1]
+        assert mask[row].flatten().tolist() == [float("-inf")] * num_hidden + [0.0] * seen.shape[1]
+        assert torch.equal(keys.view(5, 2, 4, WIDTH)[row, :, num_hidden:], seen)
+        assert torch.equal(values.view(5, 2, 4, WIDTH)[row, :, num_hidden:], -seen)
+    first.keep(torch.tensor([2, 4]))
+    third = OwnTokens(1, 4, torch.device("cpu"))  # has only its prompt yet
+    first.join(third)
+    assert first.written == 2, "columns that only the rows that left had used are gone"
+    assert first.start.tolist() == [0, 0, 2]
+    key = torch.randn(3, 2, 1, WIDTH, generator=draws)
+    keys, _ = first.add(0, key, key)
+    assert torch.equal(keys.view(3, 2, 3, WIDTH)[1, :, :2], torch.cat([*written[4], new[4]], dim=1))
+    assert torch.equal(keys.view(3, 2, 3, WIDTH)[:, :, 2:], key)

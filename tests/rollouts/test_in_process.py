@@ -11,6 +11,7 @@ from posttrain.data.collate import collate_prompts
 from posttrain.data.records import Prompt
 from posttrain.models.beam import beam_search
 from posttrain.models.language_model import LanguageModel, Sampling
+from posttrain.models.layouts import prompts as shared_prompts
 from posttrain.models.loading import load_language_model
 from posttrain.rollouts import in_process
 from posttrain.rollouts.in_process import Config, InProcess, build
@@ -102,6 +103,48 @@ def test_when_ended_rows_leave_changes_nothing(name, sampling, model_folder, mon
         assert rollout.is_cut.tolist() == rollouts[0].is_cut.tolist()
     mask = rollouts[2].sequences.response_mask
     assert (ours.policy(rollouts[2].sequences) - rollouts[2].logprobs)[mask].abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("name", EVERY)
+@pytest.mark.parametrize("rows_at_once", [1, 6, 8])
+@pytest.mark.parametrize("share", [0.5, 1.0])
+def test_how_many_rows_are_in_memory_changes_nothing(name, rows_at_once, share, model_folder, monkeypatch):
+    """Two samples of each of 12 prompts, which end at different times: others begin meanwhile."""
+    monkeypatch.setattr(in_process, "FULL_ENOUGH", share)
+    monkeypatch.setattr(shared_prompts, "SMALLEST_GROUP", 1)
+    draws = torch.Generator().manual_seed(8)
+    lengths = torch.randint(1, 9, (12,), generator=draws).tolist()
+    many = collate_prompts([random_ids(length, draws) for length in lengths], [Prompt("")] * 12)
+    rollouts = []
+    for limit in (None, rows_at_once):
+        ours = engine(model_folder(name), samples_per_prompt=2, seed=3, rows_at_once=limit)
+        ours.end_ids = (END, *range(4, 12))
+        rollouts.append(ours.generate(many, step=1))
+    assert len({len(response) for response in responses(rollouts[0])}) > 3
+    assert responses(rollouts[1]) == responses(rollouts[0])
+    assert torch.allclose(rollouts[1].logprobs, rollouts[0].logprobs, atol=1e-5)
+    assert rollouts[1].is_cut.tolist() == rollouts[0].is_cut.tolist()
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2", "t5"])
+def test_others_begin_while_some_go_on(name, model_folder, monkeypatch):
+    """Never more rows than allowed, and never one alone while prompts wait."""
+    sizes: list[int] = []
+    original = InProcess._choose
+    monkeypatch.setattr(
+        InProcess, "_choose", lambda self, logits, uniform: sizes.append(len(logits)) or original(self, logits, uniform)
+    )
+    monkeypatch.setattr(in_process, "FULL_ENOUGH", 1.0)
+    ours = engine(model_folder(name), rows_at_once=4, seed=3)
+    ours.end_ids = (END, *range(4, 12))
+    draws = torch.Generator().manual_seed(8)
+    many = collate_prompts([random_ids(3, draws) for _ in range(20)], [Prompt("")] * 20)
+    rollout = ours.generate(many, step=0)
+    assert max(sizes) == 4
+    num_tokens = int(rollout.sequences.lengths.sum())
+    assert sum(sizes) == num_tokens, "no row is decoded after its end"
+    full = sum(size for size in sizes if size == 4)
+    assert full > 0.4 * num_tokens
 
 
 def test_tokens_as_likely_as_the_kth_are_kept(model_folder):

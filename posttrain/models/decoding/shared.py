@@ -9,8 +9,9 @@ from transformers import PreTrainedModel
 from posttrain.batches import Prompts
 from posttrain.models.families import decoder_only, encoder_decoder
 from posttrain.models.layouts.attending import attending
-from posttrain.models.layouts.growing import Continuing, Decoding, SharedPrompts
+from posttrain.models.layouts.growing import Continuing, Decoding
 from posttrain.models.layouts.packed import Packed
+from posttrain.models.layouts.prompts import SharedPrompts
 
 
 @dataclass
@@ -64,7 +65,9 @@ class DecoderOnlyDecoding:
     ) -> "DecoderOnlyDecoding":
         lengths = prompts.lengths
         shared = SharedPrompts(lengths, prompt_index)
-        packed = Packed(lengths, lambda group, keys, values: shared.groups[group].add_layer(keys, values))
+        packed = Packed(
+            lengths, lambda group, keys, values: shared.groups[group].add_layer(keys, values), len(shared.groups)
+        )
         with attending(model):
             hidden = model.base_model(
                 input_ids=packed.row(prompts.ids, prompts.mask), position_ids=packed.positions(), use_cache=False,
@@ -84,6 +87,10 @@ class DecoderOnlyDecoding:
             ).last_hidden_state
         self.layout.own.written += 1
         return decoder_only.logits(self.model, hidden[:, -1])
+
+    def join(self, other: "DecoderOnlyDecoding") -> None:
+        """Rows of `other`, whose first tokens are chosen, stand behind these and are decoded with them."""
+        self.layout.join(other.layout)
 
     def keep(self, rows: Int[Tensor, "K"]) -> None:
         self.layout.keep(rows)

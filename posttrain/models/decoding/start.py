@@ -7,7 +7,7 @@
 Prompts are run once each.
 """
 
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -24,6 +24,13 @@ class Decoder(Protocol):
     def first_logits(self) -> Float[Tensor, "B V"]: ...
     def next_logits(self, token: Int[Tensor, "B"]) -> Float[Tensor, "B V"]: ...
     def keep(self, rows: Int[Tensor, "K"]) -> None: ...
+
+
+@runtime_checkable
+class Joinable(Protocol):
+    """A decoder whose rows need not have begun together."""
+
+    def join(self, other: Any) -> None: ...
 
 
 def start_decoding(

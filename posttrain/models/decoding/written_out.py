@@ -75,6 +75,10 @@ def _rotated(
 class T5Decoding(EncoderDecoderDecoding):
     """T5: biases of relative positions, and a feed-forward with or without a gate."""
 
+    def join(self, other: "T5Decoding") -> None:
+        """Rows of `other`, whose first tokens are chosen, stand behind these. Positions are distances here."""
+        self.layout.join(other.layout)
+
     def next_logits(self, token: Int[Tensor, "B"]) -> Float[Tensor, "B V"]:
         decoder: Any = self.model.get_decoder()
         now = self.layout.own.written

@@ -19,10 +19,15 @@ class Packed:
     and its keys and values [G · J, longest of the group, E].
     """
 
-    def __init__(self, lengths: Int[Tensor, "U"], keep: Callable[[int, Tensor, Tensor], None] | None = None):
+    def __init__(
+        self,
+        lengths: Int[Tensor, "U"],
+        keep: Callable[[int, Tensor, Tensor], None] | None = None,
+        num_groups: int | None = None,
+    ):
         self.keep, self.num, self.longest = keep, len(lengths), int(lengths.max())
         self.order = lengths.argsort(stable=True)
-        self.groups = [Padding(lengths[rows]) for rows in self.order.chunk(min(MOST_GROUPS, self.num))]
+        self.groups = [Padding(lengths[rows]) for rows in self.order.chunk(num_groups or min(MOST_GROUPS, self.num))]
         in_order = lengths[self.order]
         start = torch.empty_like(lengths).index_copy(0, self.order, in_order.cumsum(0) - in_order)
         self.place = start.unsqueeze(1) + torch.arange(self.longest, device=lengths.device)
