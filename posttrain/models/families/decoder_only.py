@@ -1,5 +1,7 @@
 """Decoder-only language models (GPT-2, Llama, Qwen): prompt and response share one stream."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -14,6 +16,8 @@ from posttrain.models.layouts.packed import Packed
 
 PLAIN_TYPES = ("gpt2", "llama", "qwen2", "qwen3")
 """Models that are tested to give the same states in every layout."""
+LAYERED_TYPES = ("llama", "qwen2", "qwen3")
+"""Those among them whose layers are run one by one."""
 
 
 def states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
@@ -60,9 +64,9 @@ def _packed_states(backbone: PreTrainedModel, sequences: Sequences) -> Float[Ten
     ids, lengths = _texts(sequences)
     layout = Packed(lengths)
     mask = torch.arange(ids.shape[1], device=ids.device) < lengths.unsqueeze(1)
-    hidden = _read(backbone, layout.row(ids, mask), layout.positions(), layout)
     columns = _columns_after(sequences).minimum(lengths.unsqueeze(1) - 1)
-    return _at(hidden, layout.place.gather(1, columns))
+    places = layout.place.gather(1, columns)
+    return _read(backbone, layout.row(ids, mask), layout.positions(), layout, places, sequences.lengths)
 
 
 def _states_of_shared_prompts(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
@@ -75,23 +79,42 @@ def _states_of_shared_prompts(backbone: PreTrainedModel, sequences: Sequences) -
     ids = prompts.new_zeros(layout.num_tokens)
     ids[layout.prompt_place[is_prompt]] = prompts[:, : is_prompt.shape[1]][is_prompt]
     ids[layout.response_place[is_response]] = sequences.response_ids[:, : is_response.shape[1]][is_response]
-    hidden = _read(backbone, ids.unsqueeze(0), layout.positions(), layout)
     last = sequences.prompts.lengths[used].unsqueeze(1) - 1
     first = layout.prompt_place.gather(1, last)[index]
-    # What stands at padding is any state.
-    return _at(hidden, torch.cat([first, layout.response_place.where(is_response, first)], dim=1))
+    places = torch.cat([first, layout.response_place.where(is_response, first)], dim=1)
+    return _read(backbone, ids.unsqueeze(0), layout.positions(), layout, places, sequences.lengths)
 
 
 def _read(
-    backbone: PreTrainedModel, row: Int[Tensor, "1 N"], positions: Int[Tensor, "1 N"], layout: Layout
-) -> Float[Tensor, "N D"]:
+    backbone: PreTrainedModel, row: Int[Tensor, "1 N"], positions: Int[Tensor, "1 N"], layout: Layout,
+    places: Int[Tensor, "B R1"], lengths: Int[Tensor, "B"],
+) -> Float[Tensor, "B R1 D"]:  # fmt: skip
+    """The last hidden states at these places of the row, up to the response's last token; 0 at padding."""
+    is_read = torch.arange(places.shape[1], device=places.device) <= lengths.unsqueeze(1)
     with attending(backbone):
-        read = backbone.base_model(input_ids=row, position_ids=positions, use_cache=False, layout=layout)
-    return read.last_hidden_state[0]
+        if backbone.config.model_type in LAYERED_TYPES:
+            states = _last_states(backbone.base_model, row, positions, layout, places[is_read])
+        else:
+            read = backbone.base_model(input_ids=row, position_ids=positions, use_cache=False, layout=layout)
+            states = read.last_hidden_state[0].index_select(0, places[is_read])
+    cells = is_read.flatten().nonzero().squeeze(1)
+    table = states.new_zeros(places.numel(), states.shape[-1]).index_copy(0, cells, states)
+    return table.unflatten(0, places.shape)
 
 
-def _at(hidden: Float[Tensor, "N D"], places: Int[Tensor, "B R1"]) -> Float[Tensor, "B R1 D"]:
-    return hidden.index_select(0, places.flatten()).unflatten(0, places.shape)
+def _last_states(
+    model: Any, row: Int[Tensor, "1 N"], positions: Int[Tensor, "1 N"], layout: Layout, places: Int[Tensor, "M"]
+) -> Float[Tensor, "M D"]:
+    """Layer by layer, so that the last feed-forward reads only what is asked for, and not the prompts."""
+    hidden = model.embed_tokens(row)
+    rotation = model.rotary_emb(hidden, positions)
+    *layers, last = model.layers
+    for layer in layers:
+        hidden = layer(hidden, position_ids=positions, position_embeddings=rotation, layout=layout)
+    normed = last.input_layernorm(hidden)
+    read, _ = last.self_attn(normed, position_embeddings=rotation, attention_mask=None, layout=layout)
+    states = (hidden + read)[0].index_select(0, places)
+    return model.norm(states + last.mlp(last.post_attention_layernorm(states)))
 
 
 def _texts(sequences: Sequences) -> tuple[Int[Tensor, "B W"], Int[Tensor, "B"]]:
