@@ -23,7 +23,8 @@ def forward_gflop(shape: str, prompt_tokens: float, response_tokens: float, is_w
     else:
         width, queries = config.hidden_size, config.num_attention_heads * config.head_dim
         keys = config.num_key_value_heads * config.head_dim
-        of_prompt = config.num_hidden_layers * width * (2 * queries + 2 * keys + 3 * config.intermediate_size)
-        of_response = of_prompt
+        feed = 3 * width * config.intermediate_size
+        of_response = config.num_hidden_layers * (width * (2 * queries + 2 * keys) + feed)
+        of_prompt = of_response - feed  # nobody asks for its last states
     head = width * VOCABULARY if is_with_head else 0
     return 2e-9 * (prompt_tokens * of_prompt + response_tokens * (of_response + head))

@@ -86,7 +86,11 @@ def posttrain_rloo(arguments: argparse.Namespace) -> Mapping[str, Any]:
 
 def posttrain_ppo(arguments: argparse.Namespace) -> Mapping[str, Any]:
     reward = {"kind": "sequence_model", "model": str(scorer_folder(arguments.shape))}
-    more = {"passes": fine_grained_loop.PASSES, "minibatch_size": fine_grained_loop.MINIBATCH}
+    more = {
+        "passes": fine_grained_loop.PASSES,
+        "minibatch_size": fine_grained_loop.MINIBATCH,
+        "keeps_prompts_together": True,
+    }
     result = posttrain(arguments, {"name": "ppo", "kl_weight": KL_WEIGHT}, reward, **more)
     counted = prompts(arguments)[WARMUP * arguments.batch :]
     tokens = sum(len(text.split()) for text in counted), result["response_tokens"]

@@ -116,6 +116,8 @@ class TrainingSettings(Section):
     """Records in one batch: demonstrations or judgements, or prompts for preferences and rollouts."""
     minibatch_size: PositiveInt | None = None
     """Rows of one optimiser step; by default the batch is one step."""
+    keeps_prompts_together: bool = False
+    """Responses to one prompt are in one minibatch, which reads it once for them: faster where prompts are long."""
     microbatch_size: PositiveInt | None = None
     """Rows of one backward; changes memory and time, not results. By default the minibatch is one backward."""
     passes: PositiveInt = 1

@@ -26,6 +26,7 @@ class Passes:
     minibatch_size: int | None
     microbatch_size: int | None
     max_grad_norm: float
+    keeps_prompts_together: bool = False
 
 
 def train_on_batch(
@@ -58,14 +59,14 @@ def train_on_batch(
 
 
 def _minibatches(batch: Any, passes: Passes, shuffle: torch.Generator) -> Iterator[Any]:
-    """Responses to one prompt go together, so that it is read once for them."""
     size = passes.minibatch_size or len(batch)
     for _ in range(passes.num_passes):
         if size >= len(batch):
             yield batch
             continue
         shuffled = torch.randperm(len(batch), generator=shuffle).tolist()
-        order = [row for group in _by_prompt(batch, shuffled) for row in group]
+        is_grouped = passes.keeps_prompts_together
+        order = [row for group in _by_prompt(batch, shuffled) for row in group] if is_grouped else shuffled
         for start in range(0, len(order), size):
             yield batch.select(order[start : start + size])
 

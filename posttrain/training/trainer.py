@@ -79,7 +79,7 @@ class Trainer:
     @property
     def _passes(self) -> Passes:
         s = self.settings
-        return Passes(s.passes, s.minibatch_size, s.microbatch_size, s.max_grad_norm)
+        return Passes(s.passes, s.minibatch_size, s.microbatch_size, s.max_grad_norm, s.keeps_prompts_together)
 
     def state_dict(self) -> dict[str, Any]:
         return {

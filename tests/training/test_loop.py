@@ -141,7 +141,9 @@ def test_responses_to_one_prompt_go_together(microbatch_size):
     batch = random_sequences([2, 3, 1, 2], [[1, 2, 3], [4, 5, 6], [7, 8, 9], [10, 11, 12]])
     batch = batch.select([3, 0, 6, 9, 1, 4, 7, 10, 2, 5, 8, 11])  # rows of a prompt stand apart
     algorithm = Squares()
-    passes = Passes(num_passes=3, minibatch_size=6, microbatch_size=microbatch_size, max_grad_norm=1.0)
+    passes = Passes(
+        num_passes=3, minibatch_size=6, microbatch_size=microbatch_size, max_grad_norm=1.0, keeps_prompts_together=True
+    )
     run(algorithm, batch, passes)
     prompts = [{int((length - 1) // 3) for length in rows} for rows in algorithm.seen]
     if microbatch_size is None:
