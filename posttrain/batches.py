@@ -163,6 +163,14 @@ class RewardStream:
         return self.values.masked_fill(~self.mask, 0.0).sum(-1)
 
 
+def stacked(
+    rewards: Sequence[tuple[float, RewardStream]],
+) -> tuple[Float[Tensor, "K B R"], Float[Tensor, "K"]]:
+    """The values of all streams, 0 where one does not judge, and their weights."""
+    streams = torch.stack([torch.where(stream.mask, stream.values, 0.0) for _, stream in rewards])
+    return streams, torch.tensor([weight for weight, _ in rewards], device=streams.device)
+
+
 @dataclass(frozen=True)
 class Experience(Batch):
     """A rollout turned into a training batch for a policy-gradient method."""

@@ -8,7 +8,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from posttrain.batches import ActorCriticExperience, RewardStream, Rollout
+from posttrain.batches import ActorCriticExperience, RewardStream, Rollout, stacked
 from posttrain.functional.advantages import gae
 from posttrain.functional.kl import k3
 from posttrain.functional.masked import masked_mean, masked_sum, moments, whiten
@@ -20,13 +20,12 @@ from posttrain.functional.policy_gradient import (
 )
 from posttrain.functional.reward_streams import kl_penalized, place_at_last
 from posttrain.interfaces import LossReport, Parts, Policy
-from posttrain.settings import Settings
+from posttrain.settings import OnlineSettings
 
 CONSUMES = "rollouts"
 
 
-class Config(Settings):
-    kl_weight: float = Field(0.05, ge=0, description="weight of the per-token KL to the reference in the reward")
+class Config(OnlineSettings):
     discount: float = Field(1.0, gt=0, le=1)
     trace_decay: float = Field(0.95, ge=0, le=1, description="lambda of generalised advantage estimation")
     clip: float = Field(0.2, gt=0, description="the ratio earns nothing beyond 1 ± clip")
@@ -34,12 +33,8 @@ class Config(Settings):
     value_weight: float = Field(0.5, ge=0)
     should_whiten_rewards: bool = Field(False, description="divide rewards by their standard deviation")
     should_whiten_advantages: bool = Field(True, description="bring advantages to mean 0 and standard deviation 1")
-    cut_penalty: float = Field(0.0, ge=0, description="taken from the reward of a response that the length limit cut")
     update_kl_limit: float | None = Field(
         None, gt=0, description="leave the batch when KL(old || new) per token exceeds it"
-    )
-    reference_kl_limit: float | None = Field(
-        None, gt=0, description="end the run when KL to the reference, per response, exceeds it"
     )
 
 
@@ -65,8 +60,7 @@ class PPO:
         sequences, mask = rollout.sequences, rollout.sequences.action_mask
         old_logprobs, old_values = self.module(sequences)
         log_ratio = torch.where(mask, old_logprobs - self.reference(sequences), 0.0)
-        weights = torch.tensor([weight for weight, _ in rewards], device=mask.device)
-        streams = torch.stack([torch.where(stream.mask, stream.values, 0.0) for _, stream in rewards])
+        streams, weights = stacked(rewards)
         token_rewards = kl_penalized(streams, weights, log_ratio, self.config.kl_weight, mask)
         token_rewards = token_rewards - place_at_last(self.config.cut_penalty * rollout.is_cut.float(), mask)[0]
         if self.config.should_whiten_rewards:
@@ -118,10 +112,7 @@ class PPO:
         return limit is not None and metrics["update_kl"] > limit
 
     def should_stop(self, metrics: Mapping[str, float]) -> str | None:
-        limit = self.config.reference_kl_limit
-        if limit is None or metrics["kl"] <= limit:
-            return None
-        return f"KL to the reference is {metrics['kl']:.2f} a response, above algorithm.reference_kl_limit={limit}"
+        return self.config.stop_reason(metrics)
 
     def state_dict(self) -> dict[str, Any]:
         return {}

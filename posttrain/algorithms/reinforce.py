@@ -9,20 +9,19 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from posttrain.batches import Experience, RewardStream, Rollout
+from posttrain.batches import Experience, RewardStream, Rollout, stacked
 from posttrain.errors import InputError
 from posttrain.functional.advantages import discounted_returns
 from posttrain.functional.baselines import batch_mean, leave_one_out
 from posttrain.functional.masked import masked_mean, masked_sum
 from posttrain.functional.reward_streams import kl_penalized, place_at_last
 from posttrain.interfaces import LossReport, Parts, Policy
-from posttrain.settings import Settings
+from posttrain.settings import OnlineSettings
 
 CONSUMES = "rollouts"
 
 
-class Config(Settings):
-    kl_weight: float = Field(0.05, ge=0, description="weight of the per-token KL to the reference in the reward")
+class Config(OnlineSettings):
     baseline: Literal["none", "running_mean", "batch_mean", "leave_one_out"] = Field(
         "leave_one_out", description="what is taken from a response's return"
     )
@@ -31,10 +30,6 @@ class Config(Settings):
         "sequence", description="sequence: a response is one action; token: a token's return is what comes from it on"
     )
     discount: float = Field(1.0, gt=0, le=1, description="of later rewards, in the token view")
-    cut_penalty: float = Field(0.0, ge=0, description="taken from the reward of a response that the length limit cut")
-    reference_kl_limit: float | None = Field(
-        None, gt=0, description="end the run when KL to the reference, per response, exceeds it"
-    )
 
 
 def build(config: Config, parts: Parts) -> "Reinforce":
@@ -60,10 +55,8 @@ class Reinforce:
         log_ratio = torch.zeros_like(old_logprobs)
         if self.reference is not None:
             log_ratio = torch.where(mask, old_logprobs - self.reference(sequences), 0.0)
-        weights = torch.tensor([weight for weight, _ in rewards], device=mask.device)
-        streams = torch.stack([torch.where(stream.mask, stream.values, 0.0) for _, stream in rewards])
-        token_rewards = kl_penalized(streams, weights, log_ratio, self.config.kl_weight, mask)
-        token_rewards = token_rewards - place_at_last(self.config.cut_penalty * rollout.is_cut.float(), mask)[0]
+        before_penalty = kl_penalized(*stacked(rewards), log_ratio, self.config.kl_weight, mask)
+        token_rewards = before_penalty - place_at_last(self.config.cut_penalty * rollout.is_cut.float(), mask)[0]
         totals = token_rewards.sum(-1)
         baseline = self._baseline(totals, rollout)
         if self.config.view == "sequence":
@@ -73,7 +66,7 @@ class Reinforce:
         advantages = torch.where(mask, returns - baseline.unsqueeze(1), 0.0)
         metrics = {
             "negative_logprob": masked_mean(-old_logprobs, mask),  # an unbiased estimate of the entropy
-            "reward_minus_kl": totals.mean(),
+            "reward_minus_kl": before_penalty.sum(-1).mean(),
             "baseline": baseline.mean(),
             "advantage_std": (totals - baseline).std(correction=0),
         }
@@ -122,10 +115,7 @@ class Reinforce:
         return False
 
     def should_stop(self, metrics: Mapping[str, float]) -> str | None:
-        limit = self.config.reference_kl_limit
-        if limit is None or metrics["kl"] <= limit:
-            return None
-        return f"KL to the reference is {metrics['kl']:.2f} a response, above algorithm.reference_kl_limit={limit}"
+        return self.config.stop_reason(metrics)
 
     def state_dict(self) -> dict[str, Any]:
         return {"running_mean": self.running_mean}

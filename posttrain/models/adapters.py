@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
@@ -62,12 +62,13 @@ def adapters_off(module: nn.Module) -> Iterator[None]:
     """Within, the module is what it was before it had adapters."""
     layers = _layers(module).values()
     needed = {p: p.requires_grad for layer in layers for p in layer.parameters()}
+    were_on = [layer for layer in layers if not layer.disable_adapters]  # none, within another of these
     try:
-        for layer in layers:
+        for layer in were_on:
             layer.enable_adapters(False)
         yield
     finally:
-        for layer in layers:
+        for layer in were_on:
             layer.enable_adapters(True)
         for parameter, is_needed in needed.items():
             parameter.requires_grad_(is_needed)
@@ -87,6 +88,11 @@ class UnadaptedLanguageModel(LanguageModel):
     """The reference of a policy with adapters: the same weights without them, so that no second model is held."""
 
     @torch.no_grad()
-    def forward(self, sequences: Sequences) -> torch.Tensor:
+    def forward(self, sequences: Sequences) -> Tensor:
         with adapters_off(self.hf_model):
             return super().forward(sequences)
+
+    @torch.no_grad()
+    def states(self, sequences: Sequences) -> Tensor:
+        with adapters_off(self.hf_model):
+            return super().states(sequences)

@@ -8,7 +8,7 @@ from posttrain.assembly.parts import RunParts
 from posttrain.errors import InputError
 from posttrain.models.adapters import UnadaptedLanguageModel, adapters_off, add_adapters, has_adapters, merged
 from posttrain.models.export import export
-from posttrain.models.language_model import LanguageModel
+from posttrain.models.language_model import LanguageModel, kl_per_token
 from posttrain.models.loading import load_backbone, load_language_model, load_tokenizer, new_scorer
 from posttrain.rollouts import in_process
 from tests.assembly.test_parts import parts
@@ -117,6 +117,9 @@ def test_the_reference_is_the_policy_without_adapters(name, model_folder):
     before = reference(SEQUENCES)
     trained(policy)
     assert torch.allclose(reference(SEQUENCES), before, atol=1e-6)
+    assert torch.equal(kl_per_token(reference, reference, SEQUENCES), torch.zeros_like(before))
+    exact = kl_per_token(policy, reference, SEQUENCES).detach()
+    assert exact[SEQUENCES.response_mask].mean() > 0.001
     assert not torch.allclose(policy(SEQUENCES), before, atol=0.01)
     assert not reference(SEQUENCES).requires_grad
     names = {name for name, p in module.named_parameters() if p.requires_grad}
