@@ -29,7 +29,7 @@ class Config(Sampling):
     max_new_tokens: int = Field(64, gt=0, description="the end token included")
     samples_per_prompt: int = Field(1, gt=0)
     rows_at_once: Annotated[
-        int | None, Field(gt=0, description="responses in memory: as some end, others begin; by default all")
+        int | None, Field(gt=0, description="responses in memory, one prompt's at least: as some end, others begin")
     ] = None
     is_greedy: bool = Field(False, description="take the most likely token instead of sampling")
     seed: int = 0

@@ -23,7 +23,9 @@ from benchmarks import (
     shapes,
     training,
 )
-from posttrain.models.language_model import LanguageModel
+from posttrain.data.collate import collate_prompts, collate_sequences
+from posttrain.data.records import Prompt
+from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import load_language_model
 from tests.algorithms.given import sequences_of
 
@@ -126,6 +128,62 @@ def test_steps_of_rl_are_split(arguments):
     assert online.posttrain_rloo(arguments)["units"] == 12
 
 
+@pytest.mark.parametrize("shape", list(TINY))
+def test_the_fine_grained_loop_does_the_same_work(shape, arguments):
+    """Its log-probabilities are ours, though it pads, repeats prompts and keeps all logits."""
+    arguments.shape = shape
+    loop = fine_grained_loop.Models(arguments)
+    tokens = fine_grained_loop.tokenizer(arguments)
+    tokens.padding_side = "right" if loop.is_encoder_decoder else "left"
+    encoded = tokens(["w9 w8 w7 w6", "w5"], return_tensors="pt", padding=True)
+    batch = loop.generate({name: encoded[name] for name in ("input_ids", "attention_mask")}, 2)
+    ids, prompt_mask, response, mask = batch.tensors
+    prompts = collate_prompts(
+        [row[kept.bool()].tolist() for row, kept in zip(ids, prompt_mask, strict=True)], [Prompt("")] * 4
+    )
+    rows = collate_sequences(prompts, range(4), [row[kept].tolist() for row, kept in zip(response, mask, strict=True)])
+    with torch.no_grad():
+        theirs = loop.logprobs(loop.policy, batch)
+        ours = LanguageModel(loop.policy, Sampling(temperature=shapes.TEMPERATURE))(rows)
+    assert torch.allclose(ours[rows.response_mask], theirs[mask], atol=1e-4)
+    result = online.fine_grained(arguments)
+    assert (result["units"], result["steps"]) == (12, 2)
+    assert sum(result["split"].values()) == pytest.approx(12 / result["per_second"] / 2, rel=0.01)
+
+
+def test_a_loop_by_hand_scores_the_same(arguments):
+    model = by_hand.load(arguments)
+    rows = [([5, 6, 7], [8, 9, shapes.END]), ([4], [10, shapes.END])]
+    prompts = collate_prompts([prompt for prompt, _ in rows], [Prompt("")] * 2)
+    sequences = collate_sequences(prompts, range(2), [response for _, response in rows])
+    with torch.no_grad():
+        theirs = by_hand.token_logprobs(model, rows, temperature=0.7)
+        ours = LanguageModel(model, Sampling(temperature=0.7))(sequences)
+    assert torch.allclose(ours[sequences.response_mask], theirs, atol=1e-5)
+    assert by_hand.sums(theirs, rows).tolist() == pytest.approx(ours.sum(-1).tolist(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("contender", "unit", "units"),
+    [
+        (sft.transformers_by_hand, sft.UNIT, None),
+        (preferences.transformers_dpo_by_hand, "pairs", 6),
+        (online.by_hand_rloo, "responses", 12),
+    ],
+)
+def test_loops_by_hand_run(contender, unit, units, arguments):
+    result = contender(arguments)
+    assert (result["unit"], result["steps"]) == (unit, 2)
+    assert units is None or result["units"] == units
+
+
+@pytest.mark.parametrize("name", ["batch 8", "prompts of 64 tokens", "log-probabilities of 512 tokens"])
+def test_growth_runs(name, arguments):
+    result = growth.CONTENDERS[name](arguments)
+    assert result["steps"] == 2
+    assert result["per_second"] > 0
+
+
 @pytest.mark.parametrize("contender", ["posttrain reward model", "posttrain dpo"])
 def test_pairs_are_counted(contender, arguments):
     result = preferences.CONTENDERS[contender](arguments)
@@ -158,6 +216,18 @@ def test_a_row_says_how_many_times_faster_ours_is():
         "| work | posttrain | 10.0 | pairs a second |  | 50 |  |",
         "| work | peer | 5.0 | pairs a second | 2.0× | 200 | 0.25 |",
     ]
+
+
+def test_the_page_has_shares_splits_and_growth():
+    work = {"unit": "responses", "per_second": 2.0, "above_model_mb": 10.0}
+    ours = work | {"useful_gflop": 300.0, "useful_seconds": 5.0, "peak_gflops": 120.0}
+    ours["split"] = {"rollout": 1.0, "scoring": 2.0, "update": 5.0}
+    growing = {name: [work] for name in growth.CONTENDERS}
+    found = {"PPO step, llama-15m": {"posttrain ppo": [ours]}, page.GROWTH.name: growing}
+    text = page.page(found, "a machine")
+    assert "| PPO update, llama-15m | 60 | 120 | 50% |" in text
+    assert "| PPO step, llama-15m | posttrain ppo | 1.0 | 2.0 | 5.0 |" in text
+    assert "| batch 8 | 500000 | responses | 10 |" in text
 
 
 def test_rows_name_contenders_that_there_are():

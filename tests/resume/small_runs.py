@@ -22,7 +22,7 @@ from posttrain.models.loading import load_tokenizer, new_scorer
 from posttrain.models.scorer import write_statistics
 from tests.tiny_models import write_model
 
-METHODS = ("sft", "sft_decoder_only", "preference_reward_model", "reinforce", "ppo", "dpo")
+METHODS = ("sft", "sft_decoder_only", "preference_reward_model", "reinforce", "reinforce_lora", "ppo", "dpo")
 PATIENCE = 240.0  # seconds that a loaded machine may take for a run
 
 # A forked child of a server that has the imports behind it: a start costs a second instead of ten.
@@ -65,7 +65,7 @@ def config_of(material: Path, method: str, num_steps: int) -> dict[str, Any]:
     )
     config: dict[str, Any] = {
         "model": {"path": str(material / model)},
-        "algorithm": {"name": "sft" if method == "sft_decoder_only" else method},
+        "algorithm": {"name": {"sft_decoder_only": "sft", "reinforce_lora": "reinforce"}.get(method, method)},
         "data": {"train": data, "max_prompt_tokens": 32, "max_response_tokens": 16},
         "training": {"num_steps": num_steps, "batch_size": 8, "minibatch_size": 8, "learning_rate": 0.01},
         "checkpoint": {"every": 3, "keep": 2},
@@ -74,9 +74,11 @@ def config_of(material: Path, method: str, num_steps: int) -> dict[str, Any]:
     if is_pairwise:
         config["data"]["evaluation"] = dict(data)
         config["training"]["minibatch_size"] = 4
-    if method == "reinforce":
+    if method.startswith("reinforce"):
         config["algorithm"]["baseline"] = "running_mean"  # which has to be saved
-    if method in ("reinforce", "ppo"):
+    if method == "reinforce_lora":
+        config["model"]["lora"] = {"rank": 2}
+    if method.startswith("reinforce") or method == "ppo":
         config["rollout"] = {"engine": "in_process", "max_new_tokens": 8, "samples_per_prompt": 2, "temperature": 0.7}
         config["rewards"] = [{"kind": "sequence_model", "model": str(material / "reward")}]
         config["training"]["passes"] = 2
