@@ -78,11 +78,12 @@ def test_in_the_token_view_a_token_is_paid_what_comes_from_it_on():
 
 
 def test_a_cut_response_is_fined():
-    plain, fined = (
-        hand_experience(reinforce(baseline="none", cut_penalty=penalty), (False, True, False, False))[0].advantages
+    (plain, before), (fined, after) = (
+        hand_experience(reinforce(baseline="none", cut_penalty=penalty), (False, True, False, False))
         for penalty in (0.0, 3.0)
     )
-    assert (plain - fined).tolist() == [[0, 0, 0], [3, 0, 0], [0, 0, 0], [0, 0, 0]]
+    assert before["reward_minus_kl"] == after["reward_minus_kl"], "rewards and KL alone, as of every method"
+    assert (plain.advantages - fined.advantages).tolist() == [[0, 0, 0], [3, 0, 0], [0, 0, 0], [0, 0, 0]]
 
 
 def test_one_response_to_a_prompt_has_nothing_to_be_compared_with():

@@ -47,6 +47,9 @@ def test_only_adapters_learn(name, model_folder):
     assert not torch.allclose(after, expected, atol=0.01)
     with adapters_off(model):
         assert torch.allclose(model(SEQUENCES), expected, atol=1e-6)
+        with adapters_off(model):
+            pass
+        assert torch.allclose(model(SEQUENCES), expected, atol=1e-6)
     assert torch.equal(model(SEQUENCES), after)
     trainable = {name for name, p in model.named_parameters() if p.requires_grad}
     assert trainable
