@@ -44,11 +44,15 @@ def generation(shape: str, samples: int) -> Row:
     return Row(f"generation, {shape}, K = {samples}", "generation", ("posttrain", *peers), options)
 
 
+def in_bfloat16(row: Row) -> Row:
+    return Row(f"{row.name}, bfloat16", row.module, row.contenders, (*row.options, "--dtype", "bfloat16"))
+
+
 SFT = ("posttrain", "trl", "trl grouped by length", "transformers by hand")
 PPO = ("posttrain ppo", "fine-grained loop")
 PARTS = ("rollout", "scoring", "update")
 GROWTH = Row("growth, llama-15m", "growth", tuple(growth.CONTENDERS))
-ROWS = (
+IN_FLOAT32 = (
     *(generation(shape, samples) for shape in ("llama-15m", "t5-small") for samples in (1, 4)),
     Row("SFT, llama-15m", "sft", SFT, ("--shape", "llama-15m")),
     Row("SFT, llama-60m", "sft", SFT, ("--shape", "llama-60m", "--steps", "2")),
@@ -74,6 +78,8 @@ ROWS = (
     Row("PPO step, llama-15m", "online", PPO, ("--steps", "1", "--batch", "4")),
     Row("PPO step, t5-small", "online", PPO, ("--shape", "t5-small", "--steps", "1", "--batch", "4")),
 )
+ONLY_IN_FLOAT32 = ("online",)
+ROWS = (*IN_FLOAT32, *(in_bfloat16(row) for row in IN_FLOAT32 if row.module not in ONLY_IN_FLOAT32))
 
 
 def measure(row: Row, contender: str, threads: int) -> dict[str, Any]:
@@ -149,6 +155,16 @@ def growths(found: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def matches(row: Row, parts: Sequence[str]) -> bool:
+    return not parts or any(part in row.name for part in parts)
+
+
+def possible_rows() -> tuple[Row, ...]:
+    """In bfloat16 too where this machine is faster in it."""
+    is_faster = matmul_gflops(torch.bfloat16) > matmul_gflops(torch.float32)
+    return ROWS if is_faster else IN_FLOAT32
+
+
 def machine(threads: int) -> str:
     cpu = next(
         (x.split(":")[1].strip() for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x), ""
@@ -168,7 +184,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     arguments = parser.parse_args()
-    chosen = [row for row in (*ROWS, GROWTH) if not arguments.rows or any(part in row.name for part in arguments.rows)]
+    chosen = [row for row in (*possible_rows(), GROWTH) if matches(row, arguments.rows)]
     found = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     for shape in SHAPES:  # before any process is measured

@@ -43,15 +43,18 @@ def sums(logprobs: Tensor, rows: Sequence[Row]) -> Tensor:
 
 
 def train(
-    model: PreTrainedModel, batches: Sequence[Any], loss: Callable[[Any], Tensor], unit: str, units: Sequence[float]
-) -> Mapping[str, Any]:
+    arguments: argparse.Namespace, model: PreTrainedModel, batches: Sequence[Any], loss: Callable[[Any], Tensor],
+    unit: str, units: Sequence[float],
+) -> Mapping[str, Any]:  # fmt: skip
     """A step on each batch; `units` are those of each."""
     optimizer = torch.optim.AdamW(model.parameters(), lr=LEARNING_RATE, fused=True)
     meter = Meter(unit)
     meter.start()
     for number, batch in enumerate(batches):
         with meter.timed() as counted:
-            loss(batch).backward()
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=arguments.dtype == "bfloat16"):
+                value = loss(batch)
+            value.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad()

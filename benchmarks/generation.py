@@ -29,11 +29,12 @@ def posttrain(arguments: argparse.Namespace) -> Mapping[str, Any]:
     from posttrain.data.records import Prompt
     from posttrain.models.language_model import LanguageModel
     from posttrain.models.loading import freeze, load_language_model
+    from posttrain.models.precision import products_in
     from posttrain.rollouts.in_process import Config, build
 
     keep_freed_memory()  # as every command does
     start = load_language_model(str(folder(arguments.shape, MODELS)), 0.0)
-    policy = freeze(LanguageModel(start.model)).to(getattr(torch, arguments.dtype))
+    policy = freeze(LanguageModel(start.model))
     config = Config(
         temperature=TEMPERATURE, top_k=TOP_K, max_new_tokens=MAX_NEW_TOKENS, samples_per_prompt=arguments.samples
     )
@@ -43,7 +44,7 @@ def posttrain(arguments: argparse.Namespace) -> Mapping[str, Any]:
     meter = Meter("response tokens")
     meter.start()
     for step, batch in enumerate(batches):
-        with meter.timed() as units:
+        with meter.timed() as units, products_in(getattr(torch, arguments.dtype)):
             units.append(int(engine.generate(batch, step).sequences.response_mask.sum()))
     return meter.result()
 

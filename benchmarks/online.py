@@ -174,7 +174,7 @@ def by_hand_rloo(arguments: argparse.Namespace) -> Mapping[str, Any]:
         return -(advantages * logprobs).mean()
 
     batches = by_hand.in_batches(prompts(arguments), arguments.batch)
-    return by_hand.train(model, batches, loss, UNIT, [float(arguments.batch * k)] * len(batches))
+    return by_hand.train(arguments, model, batches, loss, UNIT, [float(arguments.batch * k)] * len(batches))
 
 
 def fine_grained(arguments: argparse.Namespace) -> Mapping[str, Any]:

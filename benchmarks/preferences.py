@@ -111,7 +111,7 @@ def transformers_dpo_by_hand(arguments: argparse.Namespace) -> Mapping[str, Any]
         better, worse = (by_hand.sums(by_hand.token_logprobs(model, rows), rows) - of_reference).chunk(2)
         return -F.logsigmoid(0.1 * (better - worse)).mean()
 
-    return by_hand.train(model, batches, loss, UNIT, [float(arguments.batch)] * len(batches))
+    return by_hand.train(arguments, model, batches, loss, UNIT, [float(arguments.batch)] * len(batches))
 
 
 CONTENDERS = {

@@ -101,7 +101,7 @@ def transformers_by_hand(arguments: argparse.Namespace) -> Mapping[str, Any]:
         return -by_hand.token_logprobs(model, batch).mean()
 
     counts = [float(sum(len(prompt) + len(response) for prompt, response in batch)) for batch in batches]
-    return by_hand.train(model, batches, loss, UNIT, counts)
+    return by_hand.train(arguments, model, batches, loss, UNIT, counts)
 
 
 CONTENDERS = {

@@ -28,8 +28,6 @@ def posttrain(
     from posttrain import cli
     from posttrain.models.loading import load_language_model
 
-    if arguments.dtype != "float32":
-        raise SystemExit("--dtype: ours trains in float32 only, so there is nothing to compare")
     path = str(folder(arguments.shape, MODELS))
     load_language_model(path, 0.0)
     meter = Meter(unit)
@@ -40,7 +38,7 @@ def posttrain(
         records = {"source": source, "path": str(data)}
         sections = {name: value for name, value in more.items() if name in ("rollout", "rewards")}
         settings: dict[str, Any] = {
-            "model": {"path": path},
+            "model": {"path": path, "compute_dtype": arguments.dtype},
             "algorithm": dict(algorithm),
             "data": {
                 "train": records, "evaluation": records, "should_shuffle": False,

@@ -28,8 +28,13 @@ def head_logprobs(
     """log softmax((hidden · weightᵀ + bias) / temperature) at `ids`, in float32, with gradients by hand.
 
     ∂/∂logit_v of log π(a) is 1[v = a] − π(v). Logits of at most MOST_KEPT are kept, which saves a product, and become
-    their own gradient; a second backward pass through the same graph makes them again.
+    their own gradient; a second backward pass through the same graph makes them again. Under autocast the products are
+    in its format and all sums in float32.
     """
+    device = hidden.device.type
+    if torch.is_autocast_enabled(device):
+        dtype = torch.get_autocast_dtype(device)
+        hidden, weight = hidden.to(dtype), weight.to(dtype)
     keeps = torch.is_grad_enabled() and len(ids) * len(weight) <= MOST_KEPT
     logprobs: Tensor = _HeadLogprobs.apply(hidden, weight, bias, ids, temperature, keeps)  # pyright: ignore[reportAssignmentType]
     return logprobs

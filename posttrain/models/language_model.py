@@ -12,9 +12,10 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from posttrain.batches import Sequences
-from posttrain.functional.kl import exact_kl
+from posttrain.functional.kl import entropy, exact_kl
 from posttrain.functional.logprobs import distribution_logits, token_logprobs
 from posttrain.models.families import decoder_only, encoder_decoder
+from posttrain.models.precision import computing
 from posttrain.settings import Settings
 
 LOGITS_AT_ONCE = 2**24
@@ -38,6 +39,12 @@ def family_of(model: PreTrainedModel) -> ModuleType:
     return encoder_decoder if model.config.is_encoder_decoder else decoder_only
 
 
+def states_of(backbone: PreTrainedModel, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
+    """Last hidden states after 0, 1, ..., R response tokens; see `interfaces.ModelFamily`."""
+    with computing(backbone.device):
+        return family_of(backbone).states(backbone, sequences)
+
+
 class LanguageModel(nn.Module):
     """`forward` gives log-probabilities under `sampling`: the distribution that acts is the one that is scored."""
 
@@ -50,21 +57,46 @@ class LanguageModel(nn.Module):
         return self.logprobs_from(self.states(sequences), sequences)
 
     def states(self, sequences: Sequences) -> Float[Tensor, "B R1 D"]:
-        return family_of(self.hf_model).states(self.hf_model, sequences)
+        return states_of(self.hf_model, sequences)
 
     def logprobs_from(self, states: Float[Tensor, "B R1 D"], sequences: Sequences) -> Float[Tensor, "B R"]:
         """Logits are computed at response tokens only and, when many, in pieces that the backward pass makes again."""
         mask = sequences.response_mask
-        hidden, ids = states[:, :-1][mask], sequences.response_ids[mask]
+        with computing(states.device):
+            logprobs = self._of_tokens(states[:, :-1][mask], sequences.response_ids[mask])
+        return torch.zeros_like(states[:, :-1, 0], dtype=torch.float32).masked_scatter(mask, logprobs)
+
+    def _of_tokens(self, hidden: Float[Tensor, "N D"], ids: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
         head = family_of(self.hf_model).head_of(self.hf_model, hidden)
         if head.is_plain and not self.sampling.is_filtered:
-            logprobs = head.logprobs(ids, self.sampling.temperature)
-            return torch.zeros_like(states[:, :-1, 0], dtype=torch.float32).masked_scatter(mask, logprobs)
+            return head.logprobs(ids, self.sampling.temperature)
         pieces = [
             checkpoint(self._token_logprobs, h, i, use_reentrant=False) if is_chunked else self._token_logprobs(h, i)
             for h, i, is_chunked in self._chunks(hidden, ids)
         ]
-        return torch.zeros_like(states[:, :-1, 0], dtype=torch.float32).masked_scatter(mask, torch.cat(pieces))
+        return torch.cat(pieces)
+
+    def logprobs_and_entropy_from(
+        self, states: Float[Tensor, "B R1 D"], sequences: Sequences
+    ) -> tuple[Float[Tensor, "B R"], Float[Tensor, "B R"]]:
+        """Also the exact entropy of each token's distribution; 0 at padding. Both need every logit."""
+        mask = sequences.response_mask
+        with computing(states.device):
+            pieces = [
+                checkpoint(self._with_entropy, h, i, use_reentrant=False) if is_chunked else self._with_entropy(h, i)
+                for h, i, is_chunked in self._chunks(states[:, :-1][mask], sequences.response_ids[mask])
+            ]
+        zeros = torch.zeros_like(states[:, :-1, 0], dtype=torch.float32)
+        logprobs, entropies = (zeros.masked_scatter(mask, torch.cat(part)) for part in zip(*pieces, strict=True))
+        return logprobs, entropies
+
+    def _with_entropy(
+        self, hidden: Float[Tensor, "N D"], ids: Int[Tensor, "N"]
+    ) -> tuple[Float[Tensor, "N"], Float[Tensor, "N"]]:
+        logits = family_of(self.hf_model).logits(self.hf_model, hidden)
+        settings = self.sampling.model_dump()
+        of_all = distribution_logits(logits, **settings).log_softmax(-1)
+        return token_logprobs(logits, ids, **settings), entropy(of_all)
 
     def _token_logprobs(self, hidden: Float[Tensor, "N D"], ids: Int[Tensor, "N"]) -> Float[Tensor, "N"]:
         logits = family_of(self.hf_model).logits(self.hf_model, hidden)

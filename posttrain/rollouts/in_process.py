@@ -6,8 +6,8 @@ does not depend on what else is in the batch.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, NamedTuple
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -15,14 +15,12 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from posttrain.batches import Prompts, Rollout, Sequences
-from posttrain.functional.logprobs import distribution_logits
+from posttrain.functional.logprobs import MASKED, distribution_logits
 from posttrain.models.decoding.start import Decoder, Joinable, start_decoding
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.loading import Pretrained, Tokenizer
+from posttrain.models.precision import rounded
 from posttrain.randomness import stream
-
-FULL_ENOUGH = 0.8
-"""Rows that have ended leave the decoder when at most this share is going on: leaving copies what the rest wrote."""
 
 
 class Config(Sampling):
@@ -57,7 +55,7 @@ class InProcess:
         self.policy.eval()
         index = torch.arange(len(prompts)).repeat_interleave(self.config.samples_per_prompt).to(prompts.ids.device)
         written = Written(self._uniform(len(index), step).to(prompts.ids.device), self.end_ids)
-        self._write(prompts, written)
+        self._write(rounded(self.policy.hf_model), prompts, written)
         self.policy.train(was_training)
         ids, lengths, width = written.ids, written.lengths, int(written.lengths.max())
         mask = torch.arange(width, device=ids.device) < lengths.unsqueeze(1)
@@ -72,29 +70,34 @@ class InProcess:
             self.policy_version,
         )
 
+    def greedy(self, prompts: Prompts) -> Rollout:
+        """The likeliest token at each place; one response a prompt."""
+        config = self.config.model_copy(update={"is_greedy": True, "samples_per_prompt": 1})
+        return replace(self, config=config).generate(prompts, 0)
+
     def _uniform(self, rows: int, step: int) -> Float[Tensor, "B T"]:
         if self.config.is_greedy:
             return torch.zeros(rows, self.config.max_new_tokens)
         streams = (stream(self.config.seed, step, sample) for sample in range(rows))
         return torch.stack([torch.rand(self.config.max_new_tokens, generator=g) for g in streams])
 
-    def _write(self, prompts: Prompts, written: "Written") -> None:
+    def _write(self, model: Any, prompts: Prompts, written: "Written") -> None:
         """All responses. Prompts are taken by length; with `rows_at_once`, new ones begin where others have ended."""
         k, waiting = self.config.samples_per_prompt, prompts.lengths.argsort(stable=True)
         at_once = len(prompts) if self.config.rows_at_once is None else max(1, self.config.rows_at_once // k)
-        decoder, rows, token = self._begin(prompts, waiting[:at_once], written)
+        decoder, rows, token = self._begin(model, prompts, waiting[:at_once], written)
         waiting = waiting[at_once:]
         while True:
             is_going = written.is_going[rows]
             num_going = int(is_going.sum())
-            if num_going <= FULL_ENOUGH * len(rows):
+            if num_going <= decoder.full_enough * len(rows):
                 rest = is_going.nonzero().squeeze(-1)
                 rows, token = rows[rest], token[rest]
                 if num_going:
                     decoder.keep(rest)
                 free = at_once - math.ceil(num_going / k)
                 if len(waiting) and free and (num_going == 0 or isinstance(decoder, Joinable)):
-                    other, *new = self._begin(prompts, waiting[:free], written)
+                    other, *new = self._begin(model, prompts, waiting[:free], written)
                     waiting = waiting[free:]
                     if num_going:
                         assert isinstance(decoder, Joinable)
@@ -109,14 +112,14 @@ class InProcess:
             written.add(rows, token, logprob)
 
     def _begin(
-        self, prompts: Prompts, chosen: Int[Tensor, "U"], written: "Written"
+        self, model: Any, prompts: Prompts, chosen: Int[Tensor, "U"], written: "Written"
     ) -> tuple[Decoder, Int[Tensor, "B"], Int[Tensor, "B"]]:
         """Read some of the prompts and choose the first tokens: the decoder, its rows of the batch, their tokens."""
         k = self.config.samples_per_prompt
         index = torch.arange(len(chosen), device=chosen.device).repeat_interleave(k)
         rows = (chosen.unsqueeze(1) * k + torch.arange(k, device=chosen.device)).flatten()
         some = prompts.select(chosen.tolist())
-        decoder = start_decoding(self.policy.hf_model, some, index, self.config.max_new_tokens)
+        decoder = start_decoding(model, some, index, self.config.max_new_tokens)
         token, logprob = self._choose(decoder.first_logits(), written.next_uniform(rows))
         written.add(rows, token, logprob)
         return decoder, rows, token
@@ -130,9 +133,9 @@ class InProcess:
             token = logits.argmax(-1)
             filtered = distribution_logits(logits, c.temperature, c.top_k, c.top_p, c.min_p)
             return token, filtered.log_softmax(-1).gather(-1, token.unsqueeze(-1)).squeeze(-1)
-        survivors = _top_k_survivors(logits, c.top_k) if 0 < c.top_k < logits.shape[-1] else None
-        if survivors is None:
+        if not 0 < c.top_k < logits.shape[-1]:
             return _draw(distribution_logits(logits, c.temperature, c.top_k, c.top_p, c.min_p), uniform)
+        survivors = _top_k_survivors(logits, c.top_k)
         place, logprob = _draw(distribution_logits(survivors.values, c.temperature, 0, c.top_p, c.min_p), uniform)
         return survivors.indices.gather(-1, place.unsqueeze(-1)).squeeze(-1), logprob
 
@@ -174,16 +177,21 @@ def _draw(filtered: Float[Tensor, "B V"], uniform: Float[Tensor, "B"]) -> tuple[
 
 
 class Survivors(NamedTuple):
-    """What top-k leaves of each row, in the order of the vocabulary."""
+    """What top-k leaves of each row, in the order of the vocabulary, and columns that it removed behind MASKED."""
 
     values: Float[Tensor, "B K"]
     indices: Int[Tensor, "B K"]
 
 
-def _top_k_survivors(logits: Float[Tensor, "B V"], top_k: int) -> Survivors | None:
-    """None where the filter keeps more than k tokens of a row, since some are as likely as the k-th."""
+def _top_k_survivors(logits: Float[Tensor, "B V"], top_k: int) -> Survivors:
+    """The filter keeps what is as likely as the k-th: with logits in bfloat16 there are often such."""
     top = logits.topk(min(top_k + 1, logits.shape[-1]), dim=-1)
-    if (top.values[:, top_k - 1] == top.values[:, top_k]).any():
-        return None
+    threshold = top.values[:, top_k - 1 : top_k]
+    if (threshold == top.values[:, -1:]).any():
+        most = int((logits >= threshold).sum(-1).max())
+        top = logits.topk(most, dim=-1)
+        indices = top.indices.sort(-1).values
+        values = logits.gather(-1, indices).float()
+        return Survivors(values.masked_fill(values < threshold, MASKED), indices)
     indices = top.indices[:, :top_k].sort(-1).values
     return Survivors(logits.gather(-1, indices), indices)

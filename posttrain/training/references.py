@@ -13,11 +13,12 @@ from torch import Tensor, nn
 from posttrain.batches import PreferencePairs, ReferencedPairs
 from posttrain.data.collate import Tokenized, preferences
 from posttrain.functional.logprobs import sequence_logprobs
+from posttrain.models.precision import compute_dtype
 
 
 def content_hash(module: nn.Module, rows: Sequence[Tokenized]) -> str:
-    """Of every weight of the reference and every token of the rows."""
-    digest = hashlib.sha256()
+    """Of every weight of the reference, every token of the rows, and the number format of products."""
+    digest = hashlib.sha256(str(compute_dtype()).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())

@@ -199,10 +199,29 @@ def test_a_peers_tokens_are_those_of_its_own_batch():
     assert peers.num_tokens({"input_ids": ids, "labels": labels}) == 6 - 2 + 5
 
 
-def test_ours_does_not_train_in_another_number_format(arguments):
+def test_rows_in_bfloat16_are_run_where_the_machine_is_faster_in_it(monkeypatch):
+    for faster in (torch.float32, torch.bfloat16):
+        monkeypatch.setattr(page, "matmul_gflops", lambda dtype, faster=faster: 2.0 if dtype == faster else 1.0)
+        names = [row.name for row in page.possible_rows()]
+        assert "SFT, llama-15m" in names
+        assert ("SFT, llama-15m, bfloat16" in names) == (faster == torch.bfloat16)
+
+
+def test_ours_and_the_plain_loop_train_in_bfloat16(arguments, monkeypatch):
+    """The formats are those that were asked for: the number of products in each is counted."""
+    seen = []
+    product = torch.autocast.__enter__
+
+    def entered(self):
+        seen.append(self.fast_dtype)
+        return product(self)
+
+    monkeypatch.setattr(torch.autocast, "__enter__", entered)
     arguments.dtype = "bfloat16"
-    with pytest.raises(SystemExit, match="float32 only"):
-        sft.posttrain(arguments)
+    for contender in (sft.posttrain, sft.transformers_by_hand):
+        seen.clear()
+        assert contender(arguments)["per_second"] > 0
+        assert torch.bfloat16 in seen
 
 
 def test_a_row_says_how_many_times_faster_ours_is():

@@ -10,10 +10,10 @@ from posttrain.batches import Prompts, Rollout
 from posttrain.data.collate import collate_prompts
 from posttrain.data.records import Prompt
 from posttrain.models.beam import beam_search
+from posttrain.models.decoding import plain, recorded, shared
 from posttrain.models.language_model import LanguageModel, Sampling
 from posttrain.models.layouts import prompts as shared_prompts
 from posttrain.models.loading import load_language_model
-from posttrain.rollouts import in_process
 from posttrain.rollouts.in_process import Config, InProcess, build
 from tests.tiny_models import END, EVERY, ONE_PER_FAMILY, plain_logits, random_ids
 
@@ -35,6 +35,12 @@ def engine(folder, **settings) -> InProcess:
 def responses(rollout: Rollout) -> list[list[int]]:
     sequences = rollout.sequences
     return [row[mask].tolist() for row, mask in zip(sequences.response_ids, sequences.response_mask, strict=True)]
+
+
+def rows_leave_at(share: float, monkeypatch) -> None:
+    for kind in (plain.PlainEncoderDecoderDecoding, plain.PlainDecoderOnlyDecoding, shared.EncoderDecoderDecoding,
+                 shared.DecoderOnlyDecoding, recorded.RecordedDecoding):  # fmt: skip
+        monkeypatch.setattr(kind, "full_enough", share)
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -93,7 +99,7 @@ def test_when_ended_rows_leave_changes_nothing(name, sampling, model_folder, mon
     ours.end_ids = (END, *range(4, 12))
     rollouts = []
     for share in (0.0, 0.8, 1.0):
-        monkeypatch.setattr(in_process, "FULL_ENOUGH", share)
+        rows_leave_at(share, monkeypatch)
         rollouts.append(ours.generate(prompts(0, 1, 2, 3), step=1))
     lengths = {len(response) for response in responses(rollouts[0])}
     assert len(lengths) > 2
@@ -110,7 +116,7 @@ def test_when_ended_rows_leave_changes_nothing(name, sampling, model_folder, mon
 @pytest.mark.parametrize("share", [0.5, 1.0])
 def test_how_many_rows_are_in_memory_changes_nothing(name, rows_at_once, share, model_folder, monkeypatch):
     """Two samples of each of 12 prompts, which end at different times: others begin meanwhile."""
-    monkeypatch.setattr(in_process, "FULL_ENOUGH", share)
+    rows_leave_at(share, monkeypatch)
     monkeypatch.setattr(shared_prompts, "SMALLEST_GROUP", 1)
     draws = torch.Generator().manual_seed(8)
     lengths = torch.randint(1, 9, (12,), generator=draws).tolist()
@@ -135,7 +141,7 @@ def test_others_begin_while_some_go_on(name, samples, model_folder, monkeypatch)
     monkeypatch.setattr(
         InProcess, "_choose", lambda self, logits, uniform: sizes.append(len(logits)) or original(self, logits, uniform)
     )
-    monkeypatch.setattr(in_process, "FULL_ENOUGH", 1.0)
+    rows_leave_at(1.0, monkeypatch)
     ours = engine(model_folder(name), rows_at_once=4, samples_per_prompt=samples, seed=3)
     ours.end_ids = (END, *range(4, 12))
     draws = torch.Generator().manual_seed(8)

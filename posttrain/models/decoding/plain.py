@@ -1,7 +1,7 @@
 """Decoding whatever the model does, with transformers' growing cache."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Int
@@ -9,11 +9,13 @@ from torch import Tensor
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 
 from posttrain.batches import Prompts
+from posttrain.models.decoding.shared import FULL_ENOUGH
 from posttrain.models.families import decoder_only, encoder_decoder
 
 
 @dataclass
 class PlainEncoderDecoderDecoding:
+    full_enough: ClassVar[float] = FULL_ENOUGH
     model: PreTrainedModel
     encoded: Float[Tensor, "B P D"]
     mask: Int[Tensor, "B P"]
@@ -54,6 +56,7 @@ class PlainEncoderDecoderDecoding:
 class PlainDecoderOnlyDecoding:
     """Prompts are padded on the left here, so that all rows write their next token in the same cache column."""
 
+    full_enough: ClassVar[float] = FULL_ENOUGH
     model: PreTrainedModel
     mask: Int[Tensor, "B C"]
     cache: Any

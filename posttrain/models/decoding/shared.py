@@ -1,6 +1,7 @@
 """Decoding by the model's own forward, with layouts: samples share their prompt, and memory is taken once."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -13,11 +14,15 @@ from posttrain.models.layouts.growing import Continuing, Decoding
 from posttrain.models.layouts.packed import Packed
 from posttrain.models.layouts.prompts import SharedPrompts
 
+FULL_ENOUGH = 0.8
+"""Rows that have ended leave a decoder when at most this share is going on: leaving copies what the rest wrote."""
+
 
 @dataclass
 class EncoderDecoderDecoding:
     """Encoder and cross attention's keys and values once a prompt; what rows write has its memory from the start."""
 
+    full_enough: ClassVar[float] = FULL_ENOUGH
     model: PreTrainedModel
     encoded: Float[Tensor, "U P D"]
     layout: Decoding
@@ -44,7 +49,7 @@ class EncoderDecoderDecoding:
                 input_ids=ids, encoder_hidden_states=self.encoded, cache=self.layout.cache, use_cache=True,
                 layout=self.layout,
             ).last_hidden_state  # fmt: skip
-        self.layout.own.written += ids.shape[1]
+        self.layout.own.advance(ids.shape[1])
         return encoder_decoder.logits(self.model, hidden[:, -1])
 
     def keep(self, rows: Int[Tensor, "K"]) -> None:
@@ -55,6 +60,7 @@ class EncoderDecoderDecoding:
 class DecoderOnlyDecoding:
     """Prompts are read packed and kept once, and what rows write has its memory from the start."""
 
+    full_enough: ClassVar[float] = FULL_ENOUGH
     model: PreTrainedModel
     layout: Continuing
     prompt_logits: Float[Tensor, "B V"]
@@ -85,7 +91,7 @@ class DecoderOnlyDecoding:
             hidden = self.model.base_model(
                 input_ids=token.unsqueeze(1), position_ids=self.layout.positions(), use_cache=False, layout=self.layout
             ).last_hidden_state
-        self.layout.own.written += 1
+        self.layout.own.advance()
         return decoder_only.logits(self.model, hidden[:, -1])
 
     def join(self, other: "DecoderOnlyDecoding") -> None:

@@ -48,7 +48,7 @@ class LlamaDecoding(DecoderOnlyDecoding):
             normed = root_mean_square_norm(layer.post_attention_layernorm, rows)
             gated = layer.mlp.act_fn(project(layer.mlp.gate_proj, normed)) * project(layer.mlp.up_proj, normed)
             rows = rows + project(layer.mlp.down_proj, gated)
-        self.layout.own.written += 1
+        self.layout.own.advance()
         head: Any = self.model.get_output_embeddings()
         return project(head, root_mean_square_norm(model.norm, rows))
 
@@ -81,15 +81,15 @@ class T5Decoding(EncoderDecoderDecoding):
 
     def next_logits(self, token: Int[Tensor, "B"]) -> Float[Tensor, "B V"]:
         decoder: Any = self.model.get_decoder()
-        now = self.layout.own.written
-        bias = decoder.block[0].layer[0].SelfAttention.compute_bias(1, now + 1, past_seen_tokens=now)
+        own = self.layout.own
+        bias = decoder.block[0].layer[0].SelfAttention.compute_bias(1, own.num_read, past_seen_tokens=own.place)
         rows = decoder.embed_tokens(token)
         for number, block in enumerate(decoder.block):
             own, cross, forward = block.layer
             rows = rows + self._own(number, own.SelfAttention, root_mean_square_norm(own.layer_norm, rows), bias)
             rows = rows + self._cross(number, cross.EncDecAttention, root_mean_square_norm(cross.layer_norm, rows))
             rows = rows + _fed_forward(forward.DenseReluDense, root_mean_square_norm(forward.layer_norm, rows))
-        self.layout.own.written += 1
+        self.layout.own.advance()
         rows = root_mean_square_norm(decoder.final_layer_norm, rows)
         if self.model.config.scale_decoder_outputs:
             rows = rows * self.model.config.d_model**-0.5

@@ -8,7 +8,7 @@ from torch import Tensor
 from transformers import Cache, DynamicCache, EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 
-from posttrain.models.layouts.prompts import PromptGroup, SharedPrompts
+from posttrain.models.layouts.prompts import PromptGroup, SharedPrompts, for_attention
 
 
 class OwnTokens:
@@ -24,6 +24,24 @@ class OwnTokens:
         self.has_joined = False
         self.memory: dict[int, tuple[Tensor, Tensor]] = {}
 
+    @property
+    def num_read(self) -> int:
+        """Columns that the next token reads, its own among them."""
+        return self.written + 1
+
+    @property
+    def place(self) -> int | Tensor:
+        """The column of the next token."""
+        return self.written
+
+    def room(self, like: Tensor, *shape: int) -> Tensor:
+        """Memory of which nothing is read before it is written."""
+        return like.new_empty(shape)
+
+    def advance(self, num: int = 1) -> None:
+        """Every layer has so many tokens more."""
+        self.written += num
+
     def mask(self, num_columns: int) -> Float[Tensor, "B 1 1 T"] | None:
         """Minus infinity at columns before a row's first one; None where all rows began together."""
         if not self.has_joined:
@@ -36,9 +54,10 @@ class OwnTokens:
     ) -> tuple[Float[Tensor, "BJ T E"], Float[Tensor, "BJ T E"]]:
         """All keys and values of the layer, the new ones last; `written` grows when every layer has them."""
         rows, heads, num_new, width = key.shape
+        key, value = for_attention(key), for_attention(value)
         if layer not in self.memory:
             shape = (rows * heads, self.num_columns, width)
-            self.memory[layer] = (key.new_empty(shape), value.new_empty(shape))
+            self.memory[layer] = (self.room(key, *shape), self.room(value, *shape))
         now = self.written + num_new
         keys, values = (each[:, :now] for each in self.memory[layer])
         keys[:, self.written :], values[:, self.written :] = key.flatten(0, 1), value.flatten(0, 1)
@@ -50,7 +69,7 @@ class OwnTokens:
             kept: list[Tensor] = []
             for each in pair:
                 by_row = each.view(self.num_rows, -1, *each.shape[1:])
-                new = each.new_empty(len(rows), *by_row.shape[1:])
+                new = self.room(each, len(rows), *by_row.shape[1:])
                 new[:, :, : self.written] = by_row[rows, :, : self.written]
                 kept.append(new.flatten(0, 1))
             self.memory[layer] = (kept[0], kept[1])
@@ -87,7 +106,7 @@ class Continuing:
         self.prompts, self.own = prompts, OwnTokens(len(rows), num_columns, rows.device)
 
     def positions(self) -> Int[Tensor, "B 1"]:
-        return (self.prompts.row_lengths + self.own.written - self.own.start).unsqueeze(1)
+        return (self.prompts.row_lengths + self.own.place - self.own.start).unsqueeze(1)
 
     def join(self, other: "Continuing") -> None:
         self.prompts.join(other.prompts)
@@ -105,14 +124,14 @@ class Continuing:
         key_heads = key.shape[1]
         keys, values = self.own.add(layer, key, value)
         # Queries of the heads that one head of keys serves are rows of one product.
-        query = (query * scaling).view(rows, key_heads, heads // key_heads, width)
+        dtype, query = query.dtype, (for_attention(query) * scaling).view(rows, key_heads, heads // key_heads, width)
         mask = self.own.mask(keys.shape[1])
         read = []
         for group, own in self.prompts.rows():
             heads_of_keys = slice(own.start * key_heads, own.stop * key_heads)
             own_mask = None if mask is None else mask[own]
             read.append(_read_both(group, layer, query[own], keys[heads_of_keys], values[heads_of_keys], own_mask))
-        return torch.cat(read).view(rows, heads, 1, width)
+        return torch.cat(read).view(rows, heads, 1, width).to(dtype)
 
 
 def _read_both(
@@ -181,7 +200,8 @@ class Decoding:
                 self._forget(layer)
             return self.attend_to_prompt(layer, query * scaling)
         rows, heads, num_new = query.shape[:3]
-        keys, values = (each.flatten(0, 1) for each in (key, value))
+        dtype, query = query.dtype, for_attention(query)
+        keys, values = (for_attention(each).flatten(0, 1) for each in (key, value))
         scores = torch.bmm((query * scaling).flatten(0, 1), keys.transpose(1, 2)).view(rows, heads, num_new, -1)
         if bias is not None:
             scores = scores + bias
@@ -193,8 +213,8 @@ class Decoding:
                 self.own.written + 1
             )
             scores = scores.masked_fill(is_later, float("-inf"))
-        weights = scores.softmax(-1, dtype=torch.float32).to(value.dtype)
-        return torch.bmm(weights.flatten(0, 1), values).view(query.shape)
+        weights = scores.softmax(-1, dtype=torch.float32).to(values.dtype)
+        return torch.bmm(weights.flatten(0, 1), values).view(query.shape).to(dtype)
 
     def _keys_of_prompts(self, layer: int) -> Tensor | None:
         memory = self.of_prompts.layers[layer]
@@ -209,8 +229,8 @@ class Decoding:
         memory.keys = memory.values = memory.keys[:, :, :0]
 
     def attend_to_prompt(self, layer: int, query: Float[Tensor, "B H S E"]) -> Float[Tensor, "B H S E"]:
-        read = []
+        dtype, query, read = query.dtype, for_attention(query), []
         for group, own in self.prompts.rows():
             scores = group.scores(layer, query[own])
             read.append(group.read(layer, scores.softmax(-1, dtype=torch.float32).to(query.dtype)))
-        return torch.cat(read)
+        return torch.cat(read).to(dtype)

@@ -12,6 +12,11 @@ SMALLEST_GROUP = 4
 """Prompts of a group, where there are as many: each group costs products of its own for every token."""
 
 
+def for_attention(states: Float[Tensor, "*S E"]) -> Float[Tensor, "*S E"]:
+    """Float32 on a CPU: its batched products in bfloat16 first copy what does not stand in one piece."""
+    return states.float() if states.device.type == "cpu" else states
+
+
 def num_groups(num_prompts: int) -> int:
     return max(1, min(packed.MOST_GROUPS, num_prompts // SMALLEST_GROUP))
 
@@ -40,8 +45,8 @@ class PromptGroup:
         self.mask = torch.where(columns < self.lengths.unsqueeze(1), 0.0, float("-inf"))[:, None, None]
 
     def add_layer(self, keys: Float[Tensor, "UJ P E"], values: Float[Tensor, "UJ P E"]) -> None:
-        self.keys.append(keys)
-        self.values.append(values)
+        self.keys.append(for_attention(keys))
+        self.values.append(for_attention(values))
 
     def keep(self, rows: Int[Tensor, "K"]) -> None:
         used, self.index = self.index[rows].unique(return_inverse=True)
