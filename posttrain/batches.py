@@ -1,6 +1,7 @@
 """What flows between stages. Every field is named for what it holds; every mask is True where a token counts.
 
-Axes: U unique prompts, P prompt columns, B responses, R response columns, N pairs, V vocabulary.
+Axes: U unique prompts, P prompt columns, B responses, R response columns, A actions of a response (its tokens, or 1),
+N pairs, V vocabulary.
 Everything downstream of a model is aligned to the response: column t of a [B, R] tensor belongs to
 response token t. Prompts and responses start at column 0 and are padded on the right; how a family
 lays them out for its forward is its own business.
@@ -176,14 +177,19 @@ class Experience(Batch):
     """A rollout turned into a training batch for a policy-gradient method."""
 
     sequences: Sequences
-    old_logprobs: Float[Tensor, "B R"]
-    advantages: Float[Tensor, "B R"]
+    old_logprobs: Float[Tensor, "B A"]
+    advantages: Float[Tensor, "B A"]
 
 
 @dataclass(frozen=True)
 class ActorCriticExperience(Experience):
-    returns: Float[Tensor, "B R"]
-    old_values: Float[Tensor, "B R"]
+    returns: Float[Tensor, "B A"]
+    old_values: Float[Tensor, "B A"]
+
+
+@dataclass(frozen=True)
+class ReferencedExperience(Experience):
+    reference_logprobs: Float[Tensor, "B R"]
 
 
 @dataclass(frozen=True)

@@ -138,6 +138,7 @@ def _describe_use(command: AddCommand) -> None:
     )
     sample.add_argument("--num-beams", type=_whole, help="with beam (4)")
     sample.add_argument("--num-samples", type=_whole, help="responses to each prompt, with beam or sampling (1)")
+    sample.add_argument("--best-by", metavar="REWARD_MODEL", help="keep the best of each prompt's samples by this one")
     sample.add_argument("--max-new-tokens", type=_whole, default=128, help="longest response (%(default)s)")
     sample.add_argument("--seed", type=_whole, default=0, help="with sampling (%(default)s)")
 
@@ -213,6 +214,7 @@ def _sample(arguments: argparse.Namespace) -> None:
             seed=arguments.seed,
         ),
         arguments.num_prompts,
+        arguments.best_by,
     )
 
 

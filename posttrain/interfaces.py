@@ -48,9 +48,23 @@ class OnlineAlgorithm(Algorithm, Protocol):
         self, rollout: Rollout, rewards: Sequence[tuple[float, RewardStream]]
     ) -> tuple[Experience, dict[str, Tensor]]: ...
     def should_leave_batch(self, metrics: Mapping[str, float]) -> bool: ...
+    def after_batch(self, metrics: Mapping[str, float]) -> None: ...
     def should_stop(self, metrics: Mapping[str, float]) -> str | None: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class AgainstGreedy(OnlineAlgorithm, Protocol):
+    """Also: experience that compares a rollout with the policy's likeliest response to each prompt."""
+
+    def experience_against(
+        self,
+        rollout: Rollout,
+        rewards: Sequence[tuple[float, RewardStream]],
+        greedy: Rollout,
+        greedy_rewards: Sequence[tuple[float, RewardStream]],
+    ) -> tuple[Experience, dict[str, Tensor]]: ...
 
 
 class Reward(Protocol):
@@ -61,9 +75,10 @@ class Reward(Protocol):
 
 @runtime_checkable
 class RolloutEngine(Protocol):
-    """Two verbs: act, and take new weights."""
+    """Three verbs: act, give the likeliest response to each prompt, and take new weights."""
 
     def generate(self, prompts: Prompts, step: int) -> Rollout: ...
+    def greedy(self, prompts: Prompts) -> Rollout: ...
     def load_weights(self, policy: nn.Module, version: int) -> None: ...
 
 
@@ -82,9 +97,9 @@ class Policy(Protocol):
 
 
 class ActorCritic(Protocol):
-    """Log-probabilities and values, each [B, R]."""
+    """Log-probabilities and values, each [B, R], and the entropy of each token's distribution where it is asked for."""
 
-    def __call__(self, sequences: Sequences) -> tuple[Float[Tensor, "B R"], Float[Tensor, "B R"]]: ...
+    def __call__(self, sequences: Sequences, has_entropy: bool = False) -> tuple[Float[Tensor, "B R"], ...]: ...
 
 
 class Scorer(Protocol):
@@ -99,11 +114,11 @@ class Parts(Protocol):
     def policy(self) -> nn.Module: ...
     def reference(self) -> Policy: ...
     def actor_critic(self) -> nn.Module: ...
-    def scorer(self, pooling: Pooling) -> nn.Module: ...
+    def scorer(self, pooling: Pooling, learns_tie_strength: bool = False) -> nn.Module: ...
     def sum_over_ranks(self, values: Tensor) -> Tensor: ...
 
 
 __all__ = [
-    "ActorCritic", "Algorithm", "Batch", "Consumes", "LossReport", "ModelFamily", "OnlineAlgorithm", "Parts",
-    "Policy", "Reward", "RolloutEngine", "Scorer",
+    "ActorCritic", "AgainstGreedy", "Algorithm", "Batch", "Consumes", "LossReport", "ModelFamily", "OnlineAlgorithm",
+    "Parts", "Policy", "Reward", "RolloutEngine", "Scorer",
 ]  # fmt: skip

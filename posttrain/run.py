@@ -12,13 +12,17 @@ import torch
 
 from posttrain import plugins, randomness
 from posttrain.assembly.parts import RunParts, check_models
+from posttrain.assembly.pretraining import pretraining_rows, side_loss
 from posttrain.assembly.records import check_pairs, collator, load_records, measures_of, texts_of, tokenized
+from posttrain.assembly.sections import REWARD_MODEL_RECORDS, check_sections
 from posttrain.config import RunConfig, parse, resolved
 from posttrain.data.loading import DataOrder
 from posttrain.errors import InputError, NumericStop
 from posttrain.evaluation.evaluate import Generated, generate_and_measure, loss_metrics
 from posttrain.models.export import export
-from posttrain.models.scorer import SequenceScorer, write_statistics
+from posttrain.models.language_model import LanguageModel
+from posttrain.models.precision import faster_dtype, products_in
+from posttrain.models.scorer import SequenceScorer, TieScorer, write_statistics
 from posttrain.training import checkpoint
 from posttrain.training.batch_sources import RecordBatches, RolloutBatches
 from posttrain.training.distributed import Ranks, start_ranks
@@ -52,7 +56,7 @@ class Run:
         randomness.seed_everything(config.seed)
         method = plugins.find("algorithms", config.algorithm.name)
         self.consumes: str = method.CONSUMES
-        self._check_sections()
+        check_sections(config, self.consumes)
         self.trackers = TrackerConfig.model_validate(config.metrics.model_dump())
         check_trackers(self.trackers)
         check_models(config)
@@ -64,37 +68,27 @@ class Run:
         check_pairs(train_records, config.algorithm.settings, "data.train")
         check_pairs(evaluation_records, config.algorithm.settings, "data.evaluation")
         self.parts = RunParts(config, self.consumes, ranks, texts_of(train_records), tokenizer)
+        self.config = self._with_compute_dtype()
         self.train_rows = tokenized(train_records, self.parts.start, config.data, "data.train")
         self.evaluation_rows = tokenized(evaluation_records, self.parts.start, config.data, "data.evaluation")
+        self.pretraining_rows = pretraining_rows(config, self.parts.start)
         self.algorithm = method.build(config.algorithm.settings, self.parts)
         self.rewards = self._rewards()
         self._collate_evaluation: Callable[[Sequence[int]], Any] | None = None  # made once: DPO's scores the reference
 
-    def _check_sections(self) -> None:
-        c, name = self.config, self.config.algorithm.name
-        if self.consumes == "rollouts":
-            needed = {"rollout": c.rollout, "rewards": c.rewards, "model.path": c.model.path}
-            for section, value in needed.items():
-                if not value:
-                    raise InputError(f"{section}: missing; algorithm {name} samples responses and is rewarded for them")
-        elif c.rollout is not None or c.rewards:
-            raise InputError(f"rollout, rewards: algorithm {name} learns from records; leave these sections out")
-        samples = c.rollout.settings.model_dump().get("samples_per_prompt") if c.rollout else None
-        if c.algorithm.settings.model_dump().get("baseline") == "leave_one_out" and samples == 1:
-            raise InputError(
-                "rollout.samples_per_prompt: algorithm.baseline=leave_one_out compares responses to one prompt; give "
-                "2 or more"
-            )
-        if self.is_reward_model and c.data.evaluation is None:
-            raise InputError(
-                "data.evaluation: missing; the mean and std of a reward model's scores need held-out records"
-            )
-        if self.is_reward_model and c.model.path is None:
-            raise InputError("model.path: missing; a reward model starts from a language model's folder")
+    def _with_compute_dtype(self) -> RunConfig:
+        """A choice that is left to a measurement is made once, so that a resumed run keeps it."""
+        if self.config.model.compute_dtype != "auto":
+            return self.config
+        start, device = self.parts.start, self.ranks.device
+        dtype = faster_dtype(LanguageModel(start.model).to(device), start.model.config.vocab_size, device)
+        log.info("model.compute_dtype=auto: %s is faster here", dtype)
+        model = self.config.model.model_copy(update={"compute_dtype": str(dtype).removeprefix("torch.")})
+        return self.config.model_copy(update={"model": model})
 
     @property
     def is_reward_model(self) -> bool:
-        return self.consumes in ("preferences", "judgements")
+        return self.consumes in REWARD_MODEL_RECORDS
 
     def trainer(self, folder: RunFolder, metrics: Metrics, progress: Progress) -> Trainer:
         settings, ranks = self.config.training, self.ranks
@@ -129,6 +123,7 @@ class Run:
             save=save,
             evaluate_every=self.config.evaluation.every,
             save_every=self.config.checkpoint.every,
+            side=side_loss(self.config, self.pretraining_rows, self.parts, ranks),
         )
 
     def _batches(self, order: DataOrder, folder: RunFolder) -> RecordBatches | RolloutBatches:
@@ -202,11 +197,12 @@ class Run:
         """The trained model as a folder; a reward model with the statistics of its held-out scores."""
         module = self.algorithm.module
         export(module, self.parts.start.tokenizer, folder.model, getattr(torch, self.config.model.saved_dtype))
-        if isinstance(module, SequenceScorer):
-            module.eval()
+        scorer = module.scorer if isinstance(module, TieScorer) else module
+        if isinstance(scorer, SequenceScorer):
+            scorer.eval()
             with torch.no_grad():
                 batches = self._evaluation_batches(folder)
-                scores = [module(batch.sequences.to(self.ranks.device)).cpu() for batch in batches]
+                scores = [scorer(batch.sequences.to(self.ranks.device)).cpu() for batch in batches]
             write_statistics(folder.model, torch.cat(scores))
 
 
@@ -215,7 +211,7 @@ def train(config: RunConfig, path: Path) -> Path:
     set_threads(config.num_threads)
     ranks = start_ranks()
     run = Run(config, ranks)
-    with RunFolder.create(path, resolved(config), ranks.size) as folder:
+    with RunFolder.create(path, resolved(run.config), ranks.size) as folder:
         if config.model.path is None:
             run.parts.start.tokenizer.save_pretrained(path / TOKENIZER)
         return _train(run, folder, None)
@@ -241,6 +237,7 @@ def resume(path: Path, allow_inexact: bool = False) -> Path:
 
 def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None) -> Path:
     with ExitStack() as stack:
+        stack.enter_context(products_in(getattr(torch, run.config.model.compute_dtype)))
         metrics = Metrics(folder.path, open_sinks(run.trackers, folder.path, folder.run_id, resolved(run.config)))
         stack.callback(metrics.close)
         progress = stack.enter_context(Progress(run.config.algorithm.name))

@@ -9,20 +9,23 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 
-from posttrain.batches import Experience, RewardStream, Rollout, stacked
-from posttrain.errors import InputError
+from posttrain.batches import ActorCriticExperience, Experience, RewardStream, Rollout
 from posttrain.functional.advantages import discounted_returns
 from posttrain.functional.baselines import batch_mean, leave_one_out
-from posttrain.functional.masked import masked_mean, masked_sum
-from posttrain.functional.reward_streams import kl_penalized, place_at_last
-from posttrain.interfaces import LossReport, Parts, Policy
-from posttrain.settings import OnlineSettings
+from posttrain.functional.masked import masked_sum
+from posttrain.functional.policy_gradient import explained_variance, value_loss
+from posttrain.interfaces import LossReport, Parts
+from posttrain.online.groups import groups_of
+from posttrain.online.kl_penalty import KLPenalty, kl_penalty
+from posttrain.online.settings import OnlineSettings
+from posttrain.online.views import View
 
 CONSUMES = "rollouts"
+Rewards = Sequence[tuple[float, RewardStream]]
 
 
 class Config(OnlineSettings):
-    baseline: Literal["none", "running_mean", "batch_mean", "leave_one_out"] = Field(
+    baseline: Literal["none", "running_mean", "batch_mean", "leave_one_out", "greedy", "value"] = Field(
         "leave_one_out", description="what is taken from a response's return"
     )
     running_mean_decay: float = Field(0.9, ge=0, lt=1, description="share of the old mean that stays, at each batch")
@@ -30,60 +33,62 @@ class Config(OnlineSettings):
         "sequence", description="sequence: a response is one action; token: a token's return is what comes from it on"
     )
     discount: float = Field(1.0, gt=0, le=1, description="of later rewards, in the token view")
+    value_weight: float = Field(0.5, ge=0, description="of the value model's loss, with the baseline `value`")
+
+    @property
+    def compares(self) -> str | None:
+        return "algorithm.baseline=leave_one_out" if self.baseline == "leave_one_out" else None
 
 
 def build(config: Config, parts: Parts) -> "Reinforce":
-    reference = parts.reference() if config.kl_weight > 0 or config.reference_kl_limit is not None else None
-    return Reinforce(config, parts.policy(), reference, parts.sum_over_ranks)
+    kinds = {"greedy": ReinforceAgainstGreedy, "value": ReinforceWithValue}
+    module = parts.actor_critic() if config.baseline == "value" else parts.policy()
+    return kinds.get(config.baseline, Reinforce)(config, module, kl_penalty(config, parts), parts.sum_over_ranks)
 
 
 @dataclass
 class Reinforce:
     config: Config
     module: nn.Module
-    reference: Policy | None
+    penalty: KLPenalty
     sum_over_ranks: Callable[[Tensor], Tensor]
     running_mean: float | None = None
 
     @torch.no_grad()
-    def experience(
-        self, rollout: Rollout, rewards: Sequence[tuple[float, RewardStream]]
-    ) -> tuple[Experience, dict[str, Tensor]]:
+    def experience(self, rollout: Rollout, rewards: Rewards) -> tuple[Experience, dict[str, Tensor]]:
+        token_rewards, metrics = self._token_rewards(rollout, rewards)
+        baseline = self._baseline(token_rewards.sum(-1), rollout).unsqueeze(1)
+        return self._experience(rollout, self._returns(token_rewards, rollout), baseline, metrics)
+
+    def _token_rewards(self, rollout: Rollout, rewards: Rewards) -> tuple[Float[Tensor, "B R"], dict[str, Tensor]]:
         """The sampler's log-probabilities serve for the KL: policy and sampler have the same weights here."""
-        sequences, mask = rollout.sequences, rollout.sequences.action_mask
-        old_logprobs = torch.where(mask, rollout.logprobs, 0.0)
-        log_ratio = torch.zeros_like(old_logprobs)
-        if self.reference is not None:
-            log_ratio = torch.where(mask, old_logprobs - self.reference(sequences), 0.0)
-        before_penalty = kl_penalized(*stacked(rewards), log_ratio, self.config.kl_weight, mask)
-        token_rewards = before_penalty - place_at_last(self.config.cut_penalty * rollout.is_cut.float(), mask)[0]
-        totals = token_rewards.sum(-1)
-        baseline = self._baseline(totals, rollout)
+        logprobs = torch.where(rollout.sequences.action_mask, rollout.logprobs, 0.0)
+        return self.penalty.token_rewards(rollout, rewards, logprobs)
+
+    def _returns(self, token_rewards: Float[Tensor, "B R"], rollout: Rollout) -> Float[Tensor, "B A"]:
         if self.config.view == "sequence":
-            returns = totals.unsqueeze(1).expand_as(token_rewards)
-        else:
-            returns = discounted_returns(token_rewards, mask, self.config.discount)
-        advantages = torch.where(mask, returns - baseline.unsqueeze(1), 0.0)
-        metrics = {
-            "negative_logprob": masked_mean(-old_logprobs, mask),  # an unbiased estimate of the entropy
-            "reward_minus_kl": before_penalty.sum(-1).mean(),
-            "baseline": baseline.mean(),
-            "advantage_std": (totals - baseline).std(correction=0),
-        }
-        if self.reference is not None:
-            metrics["kl"] = log_ratio.sum(-1).mean()
-        return Experience(sequences, old_logprobs, advantages), metrics
+            return token_rewards.sum(-1, keepdim=True)
+        return discounted_returns(token_rewards, rollout.sequences.action_mask, self.config.discount)
+
+    def _experience(
+        self,
+        rollout: Rollout,
+        returns: Float[Tensor, "B A"],
+        baseline: Float[Tensor, "B A"],
+        metrics: dict[str, Tensor],
+    ) -> tuple[Experience, dict[str, Tensor]]:
+        view, of_tokens = View(self.config.view), rollout.sequences.action_mask
+        self.penalty.adapt(metrics, len(rollout))
+        mask = view.mask(of_tokens)
+        advantages = torch.where(mask, returns - baseline, 0.0)
+        metrics["baseline"] = baseline.expand_as(mask)[mask].mean()
+        metrics["advantage_std"] = advantages[mask].std(correction=0)
+        return Experience(rollout.sequences, view.sums(rollout.logprobs, of_tokens), advantages), metrics
 
     def _baseline(self, totals: Float[Tensor, "B"], rollout: Rollout) -> Float[Tensor, "B"]:
         kind = self.config.baseline
         if kind == "leave_one_out":
-            group = rollout.sequences.prompt_index
-            if int(torch.bincount(group).min()) < 2:
-                raise InputError(
-                    "algorithm.baseline=leave_one_out: a prompt has one response only, and so nothing to compare it "
-                    "with; set rollout.samples_per_prompt to 2 or more"
-                )
-            return leave_one_out(totals, group)
+            return leave_one_out(totals, groups_of(rollout, self.config))
         if kind == "batch_mean":
             return batch_mean(totals)
         if kind == "none":
@@ -95,30 +100,76 @@ class Reinforce:
         return torch.full_like(totals, before)
 
     def loss(self, batch: Experience) -> LossReport:
-        """−A_t log π(a_t|s_t), summed over tokens; the count is the number of responses."""
-        mask = batch.sequences.action_mask
+        """−A log π, summed over actions; the count is the number of responses, in either view."""
+        return self._policy_loss(self.module(batch.sequences), batch)
+
+    def _policy_loss(self, logprobs: Float[Tensor, "B R"], batch: Experience) -> LossReport:
+        view, of_tokens = View(self.config.view), batch.sequences.action_mask
+        mask = view.mask(of_tokens)
         # Zeros where nothing counts: masking the loss alone would let 0 · NaN into the gradient.
-        logprobs, old_logprobs, advantages = (
-            torch.where(mask, x, 0.0) for x in (self.module(batch.sequences), batch.old_logprobs, batch.advantages)
-        )
+        logprobs = view.sums(logprobs, of_tokens)
+        old_logprobs, advantages = (torch.where(mask, x, 0.0) for x in (batch.old_logprobs, batch.advantages))
         policy_loss = -(advantages * logprobs).sum()
-        with torch.no_grad():
-            log_ratio = logprobs - old_logprobs
-            metrics = {
-                "policy_loss": policy_loss.detach(),
-                "ratio": masked_sum(log_ratio.exp(), mask),
-            }
-            counts = {"ratio": mask.sum()}
-        return LossReport(policy_loss, mask.any(-1).sum(), metrics, counts)
+        ratio = masked_sum((logprobs.detach() - old_logprobs).exp(), mask)
+        metrics = {"policy_loss": policy_loss.detach(), "ratio": ratio}
+        return LossReport(policy_loss, of_tokens.any(-1).sum(), metrics, {"ratio": mask.sum()})
 
     def should_leave_batch(self, metrics: Mapping[str, float]) -> bool:
         return False
 
+    def after_batch(self, metrics: Mapping[str, float]) -> None:
+        pass
+
     def should_stop(self, metrics: Mapping[str, float]) -> str | None:
-        return self.config.stop_reason(metrics)
+        return self.penalty.stop_reason(metrics)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"running_mean": self.running_mean}
+        return {"penalty": self.penalty.state_dict(), "running_mean": self.running_mean}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.penalty.load_state_dict(state["penalty"])
         self.running_mean = state["running_mean"]
+
+
+class ReinforceAgainstGreedy(Reinforce):
+    """A response's baseline is the return of the policy's own likeliest one (Rennie et al. 2017, arXiv:1612.00563)."""
+
+    @torch.no_grad()
+    def experience_against(
+        self, rollout: Rollout, rewards: Rewards, greedy: Rollout, greedy_rewards: Rewards
+    ) -> tuple[Experience, dict[str, Tensor]]:
+        """`greedy` has one response to each prompt of `rollout`, in the order of the prompts."""
+        token_rewards, metrics = self._token_rewards(rollout, rewards)
+        of_prompts = self._token_rewards(greedy, greedy_rewards)[0].sum(-1)
+        baseline = of_prompts[rollout.sequences.prompt_index].unsqueeze(1)
+        return self._experience(rollout, self._returns(token_rewards, rollout), baseline, metrics)
+
+
+class ReinforceWithValue(Reinforce):
+    """The baseline is learnt: the value of the prompt, or of each token's state; `module` is an actor-critic."""
+
+    @torch.no_grad()
+    def experience(self, rollout: Rollout, rewards: Rewards) -> tuple[ActorCriticExperience, dict[str, Tensor]]:
+        token_rewards, metrics = self._token_rewards(rollout, rewards)
+        returns = self._returns(token_rewards, rollout)
+        view, of_tokens = View(self.config.view), rollout.sequences.action_mask
+        _, values = self.module(rollout.sequences)
+        values = view.states(values, of_tokens)
+        made, metrics = self._experience(rollout, returns, values, metrics)
+        metrics["explained_variance"] = explained_variance(values, returns, view.mask(of_tokens))
+        experience = ActorCriticExperience(made.sequences, made.old_logprobs, made.advantages, returns, values)
+        return experience, metrics
+
+    def loss(self, batch: ActorCriticExperience) -> LossReport:
+        """Also value_weight × ½(V − G)² of each action."""
+        view, of_tokens = View(self.config.view), batch.sequences.action_mask
+        logprobs, values = self.module(batch.sequences)
+        report = self._policy_loss(logprobs, batch)
+        returns = torch.where(view.mask(of_tokens), batch.returns, 0.0)
+        of_values = value_loss(view.states(values, of_tokens), returns).sum()
+        return LossReport(
+            report.loss_sum + self.config.value_weight * of_values,
+            report.count,
+            {**report.metric_sums, "value_loss": of_values.detach()},
+            report.metric_counts,
+        )

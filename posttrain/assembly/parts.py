@@ -25,6 +25,7 @@ from posttrain.models.loading import (
     locate,
     new_scorer,
 )
+from posttrain.models.scorer import TieScorer
 from posttrain.models.tokenizer import train_tokenizer
 from posttrain.training.distributed import Ranks
 
@@ -136,12 +137,13 @@ class RunParts:
             module = SeparateActorCritic(self.language_model, backbone)
         return self.ranks.wrap(module.to(self.ranks.device))
 
-    def scorer(self, pooling: Pooling) -> nn.Module:
+    def scorer(self, pooling: Pooling, learns_tie_strength: bool = False) -> nn.Module:
         assert self.config.model.path is not None
         torch.manual_seed(self.config.seed)
         scorer = new_scorer(self.config.model.path, self.dropout, pooling)
         self._prepare(scorer.backbone)
-        return self.ranks.wrap(scorer.to(self.ranks.device))
+        module = TieScorer(scorer) if learns_tie_strength else scorer
+        return self.ranks.wrap(module.to(self.ranks.device))
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         return self.ranks.sum(values)

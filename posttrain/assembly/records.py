@@ -2,6 +2,7 @@
 
 import logging
 import random
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ def load_records(choice: Choice, where: str, consumes: str) -> list[Record]:
 
 
 def check_pairs(records: Sequence[Record], settings: Settings, where: str) -> None:
-    """InputError where the algorithm drops ties and nothing else is there."""
+    """InputError where the algorithm drops ties and nothing else is there, or asks for rankings and there is none."""
+    if settings.model_dump().get("reads") == "rankings":
+        _check_rankings(records, where)
     pairs = [pair for record in records if isinstance(record, Comparison) for pair in record.pairs]
     is_dropping = settings.model_dump().get("ties") == "drop"  # a setting of the methods that learn from pairs
     if pairs and is_dropping and all(pair.label == 0 for pair in pairs):
@@ -52,6 +55,21 @@ def check_pairs(records: Sequence[Record], settings: Settings, where: str) -> No
             f"{where}: each of its {len(pairs)} pairs is a tie, and algorithm.ties=drop leaves ties out, so that there "
             "is nothing to train on; set algorithm.ties to half, or give pairs of which one response is preferred"
         )
+
+
+def _check_rankings(records: Sequence[Record], where: str) -> None:
+    """Each pair of a record's responses is judged, once and without a tie, and no three of them run in a circle."""
+    for number, record in enumerate(records, 1):
+        if not isinstance(record, Comparison):
+            continue
+        lost = Counter(dict.fromkeys(range(len(record.responses)), 0))
+        lost.update(pair.second if pair.label == 1 else pair.first for pair in record.pairs if pair.label != 0)
+        if sorted(lost.values()) != list(range(len(record.responses))):
+            raise InputError(
+                f"{where}: record {number} of {len(records)} is no ranking of its {len(record.responses)} responses (a "
+                "pair is missing, tied or judged twice, or they beat each other in a circle); set algorithm.reads to "
+                "pairs, which takes any judgements"
+            )
 
 
 def tokenized(records: Sequence[Record], start: Pretrained, data: DataSettings, where: str) -> list[Tokenized]:

@@ -19,6 +19,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from torch import nn
 
 from posttrain import config, durable_files, plugins
 from posttrain.algorithms import judgement_reward_model, preference_reward_model
@@ -36,7 +37,7 @@ from posttrain.interfaces import Algorithm
 from posttrain.models.language_model import LanguageModel, kl_per_token
 from posttrain.models.loading import Pretrained, load_scorer, locate
 from posttrain.models.positions import check_positions
-from posttrain.models.scorer import HEAD_FILE, SequenceScorer
+from posttrain.models.scorer import HEAD_FILE, SequenceScorer, TieScorer
 from posttrain.training.distributed import start_ranks
 
 BATCH = 32  # records
@@ -151,7 +152,7 @@ def of_reward_model(path: str, settings: RunConfig, records: Sequence[Record]) -
         "accuracy": [fmean(shares) for shares in correct if shares],
         "score": [fmean(some) for some in scores],
     }
-    overall = _training_loss(scorer, settings, rows, device)
+    overall = _training_loss(scorer, Path(locate(path)), settings, rows, device)
     return Found(overall, {name: per_record for name, per_record in measures.items() if per_record})
 
 
@@ -163,14 +164,18 @@ def _correct(record: Record, scores: Sequence[float]) -> list[float]:
 
 
 def _training_loss(
-    scorer: SequenceScorer, settings: RunConfig, rows: Sequence[Tokenized], device: torch.device
+    scorer: SequenceScorer, folder: Path, settings: RunConfig, rows: Sequence[Tokenized], device: torch.device
 ) -> dict[str, float]:
     """What the training of a reward model would log on these records; nothing for demonstrations."""
     chosen = settings.algorithm.settings
     if all(isinstance(row.record, Comparison) for row in rows):
         kind = preference_reward_model
         own = chosen if isinstance(chosen, kind.Config) else kind.Config()  # pyright: ignore[reportCallIssue]
-        algorithm: Algorithm = kind.PreferenceRewardModel(own, scorer)
+        module: nn.Module = scorer
+        if own.learns_tie_strength:
+            module = TieScorer(scorer)
+            module.load_tie_strength(folder)
+        algorithm: Algorithm = kind.PreferenceRewardModel(own, module)
         return loss_metrics(algorithm, _batches(rows, preferences), device)
     if all(isinstance(row.record, Judgement) for row in rows):
         algorithm = judgement_reward_model.JudgementRewardModel(scorer)

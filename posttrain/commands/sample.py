@@ -10,11 +10,13 @@ from pydantic import Field, ValidationError
 from posttrain import config, durable_files
 from posttrain.batches import Prompts
 from posttrain.commands.answering import ANY_LENGTH, check_output, load_frozen
+from posttrain.commands.best_of import best_of
 from posttrain.data.collate import Encoder, Tokenized, prompt_of, prompts, tokenize
 from posttrain.data.jsonl import write_rows
 from posttrain.data.records import Prompt
 from posttrain.data.sources import prompt_jsonl
 from posttrain.errors import InputError
+from posttrain.functional.kl import best_of_n_kl
 from posttrain.models.beam import beam_search
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import Pretrained
@@ -82,15 +84,26 @@ def _option(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def main(model_path: str, prompts_path: Path, out: Path, decoding: Decoding, num_prompts: int | None = None) -> None:
-    """Write `out` (one row a prompt) and, beside it, the first response of each prompt as a line of text."""
+def main(
+    model_path: str, prompts_path: Path, out: Path, decoding: Decoding, num_prompts: int | None = None,
+    best_by: str | None = None,
+) -> None:  # fmt: skip
+    """Write `out` (one row a prompt) and, beside it, the first response of each prompt as a line of text.
+
+    `best_by` is a reward model's folder, by which the best of each prompt's samples is kept.
+    """
     predictions = out.with_name(PREDICTIONS)
+    if best_by is not None and decoding.num_samples < 2:
+        raise InputError("--best-by: chooses among the samples of a prompt; give --num-samples 2 or more")
     check_output(out, (prompts_path,), (".jsonl", ".jsonl.gz"))
     check_output(predictions, (prompts_path,))
     records = read_prompts(prompts_path, num_prompts)
     model, start = load_frozen(model_path)
     rows = tokenized_prompts(records, start, decoding.max_new_tokens, str(prompts_path))
     answers = answer(model, start, rows, decoding)
+    if best_by is not None:
+        best = best_of(best_by, records, [[one.text for one in some] for some in answers], prompts_path)
+        answers = [[some[place]] for some, place in zip(answers, best, strict=True)]
     texts = [[one.text for one in some] for some in answers]
     with durable_files.faults_named(out, "give another path or make room"):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -99,6 +112,9 @@ def main(model_path: str, prompts_path: Path, out: Path, decoding: Decoding, num
     is_cut = [one.is_cut for some in answers for one in some]
     share = sum(is_cut) / len(is_cut)
     print(f"{out}: {len(is_cut)} responses, {share:.1%} cut at {decoding.max_new_tokens} tokens; {predictions}")
+    if best_by is not None:
+        n = decoding.num_samples
+        print(f"the best of {n} samples each by {best_by}: KL to {model_path} is at most {best_of_n_kl(n):.2f} nats")
 
 
 def read_prompts(path: Path, num: int | None = None) -> list[Prompt]:

@@ -23,3 +23,23 @@ def leave_one_out(returns: Float[Tensor, "B"], group: Int[Tensor, "B"]) -> Float
     sums = returns.new_zeros(num_groups).index_add(0, group, returns)[group]
     sizes = torch.bincount(group, minlength=num_groups)[group]
     return (sums - returns) / (sizes - 1)
+
+
+def group_moments(
+    returns: Float[Tensor, "B"], group: Int[Tensor, "B"]
+) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
+    """Mean and standard deviation (over n) of the responses to the same prompt, at each of them."""
+    num_groups = int(group.max()) + 1
+    sizes = torch.bincount(group, minlength=num_groups)
+    mean = (returns.new_zeros(num_groups).index_add(0, group, returns) / sizes)[group]
+    squares = returns.new_zeros(num_groups).index_add(0, group, (returns - mean) ** 2)
+    return mean, (squares / sizes).sqrt()[group]
+
+
+def best_of(returns: Float[Tensor, "B"], group: Int[Tensor, "B"]) -> Int[Tensor, "U"]:
+    """The row of each prompt's largest return, the first of equal ones."""
+    num_groups = int(group.max()) + 1
+    largest = returns.new_full((num_groups,), float("-inf")).scatter_reduce(0, group, returns, "amax")
+    rows = torch.arange(len(returns), device=returns.device)
+    is_best = returns == largest[group]
+    return rows.new_full((num_groups,), len(returns)).scatter_reduce(0, group[is_best], rows[is_best], "amin")

@@ -6,7 +6,7 @@ from transformers import PreTrainedModel
 
 from posttrain.batches import Sequences
 from posttrain.models.heads import linear_head
-from posttrain.models.language_model import LanguageModel, family_of
+from posttrain.models.language_model import LanguageModel, states_of
 
 
 class SeparateActorCritic(nn.Module):
@@ -17,10 +17,10 @@ class SeparateActorCritic(nn.Module):
         self.policy, self.value_backbone = policy, value_backbone
         self.head = linear_head(value_backbone.config.hidden_size, is_zero=True)
 
-    def forward(self, sequences: Sequences) -> tuple[Float[Tensor, "B R"], Float[Tensor, "B R"]]:
-        """Log-probabilities and values V(s_t), both before token t is read."""
-        states = family_of(self.value_backbone).states(self.value_backbone, sequences)
-        return self.policy(sequences), self.head(states[:, :-1]).squeeze(-1)
+    def forward(self, sequences: Sequences, has_entropy: bool = False) -> tuple[Float[Tensor, "B R"], ...]:
+        """Log-probabilities and values V(s_t), both before token t is read; the entropy there if it is asked for."""
+        values = self.head(states_of(self.value_backbone, sequences)[:, :-1]).squeeze(-1)
+        return _with_values(self.policy, self.policy.states(sequences), values, sequences, has_entropy)
 
 
 class SharedActorCritic(nn.Module):
@@ -30,7 +30,18 @@ class SharedActorCritic(nn.Module):
         super().__init__()
         self.policy, self.head = policy, linear_head(policy.hf_model.config.hidden_size, is_zero=True)
 
-    def forward(self, sequences: Sequences) -> tuple[Float[Tensor, "B R"], Float[Tensor, "B R"]]:
-        """Log-probabilities and values V(s_t), both before token t is read."""
+    def forward(self, sequences: Sequences, has_entropy: bool = False) -> tuple[Float[Tensor, "B R"], ...]:
+        """Log-probabilities and values V(s_t), both before token t is read; the entropy there if it is asked for."""
         states = self.policy.states(sequences)
-        return self.policy.logprobs_from(states, sequences), self.head(states[:, :-1]).squeeze(-1)
+        values = self.head(states[:, :-1]).squeeze(-1)
+        return _with_values(self.policy, states, values, sequences, has_entropy)
+
+
+def _with_values(
+    policy: LanguageModel, states: Float[Tensor, "B R1 D"], values: Float[Tensor, "B R"], sequences: Sequences,
+    has_entropy: bool,
+) -> tuple[Float[Tensor, "B R"], ...]:  # fmt: skip
+    if has_entropy:
+        logprobs, entropy = policy.logprobs_and_entropy_from(states, sequences)
+        return logprobs, values, entropy
+    return policy.logprobs_from(states, sequences), values

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from posttrain.batches import Experience, Prompts, RewardStream, Rollout
 from posttrain.errors import NumericStop
-from posttrain.interfaces import OnlineAlgorithm, Reward, RolloutEngine
+from posttrain.interfaces import AgainstGreedy, OnlineAlgorithm, Reward, RolloutEngine
 from posttrain.training.distributed import Ranks
 
 
@@ -32,15 +32,23 @@ class Act:
     ) -> tuple[Experience, dict[str, float], Rollout, list[RewardStream]]:
         self.engine.load_weights(algorithm.module, step)
         rollout = self.engine.generate(prompts, step)
+        weighted = self._judged(rollout, step)
+        if isinstance(algorithm, AgainstGreedy):
+            greedy = self.engine.greedy(prompts)
+            experience, metrics = algorithm.experience_against(rollout, weighted, greedy, self._judged(greedy, step))
+        else:
+            experience, metrics = algorithm.experience(rollout, weighted)
+        return experience, self._means(metrics, rollout, weighted), rollout, [stream for _, stream in weighted]
+
+    def _judged(self, rollout: Rollout, step: int) -> list[tuple[float, RewardStream]]:
+        """What each reward says, with its weight. NumericStop if a score is not finite."""
         streams = [reward.judge(rollout) for reward in self.rewards]
         for reward, stream in zip(self.rewards, streams, strict=True):
             wrong = (~stream.totals().isfinite()).nonzero().flatten().tolist()
             if wrong:
                 message = f"reward {reward.name} gave a score that is not finite at step {step}"
                 raise NumericStop(message, [rollout.examples[i] for i in wrong])
-        weighted = [(reward.weight, stream) for reward, stream in zip(self.rewards, streams, strict=True)]
-        experience, metrics = algorithm.experience(rollout, weighted)
-        return experience, self._means(metrics, rollout, weighted), rollout, streams
+        return [(reward.weight, stream) for reward, stream in zip(self.rewards, streams, strict=True)]
 
     def _means(
         self, metrics: dict[str, Tensor], rollout: Rollout, weighted: Sequence[tuple[float, RewardStream]]

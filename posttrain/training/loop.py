@@ -5,15 +5,17 @@ minibatch over all ranks. So results depend neither on the microbatch size nor o
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from posttrain.batches import Sequences
 from posttrain.errors import NumericStop
 from posttrain.interfaces import Algorithm, LossReport, OnlineAlgorithm
+from posttrain.training.batch_sources import RecordBatches
 from posttrain.training.distributed import Ranks
 from posttrain.training.optimizer import trained_parameters
 
@@ -29,6 +31,37 @@ class Passes:
     keeps_prompts_together: bool = False
 
 
+@dataclass
+class SideLoss:
+    """PPO-ptx, with language modelling at the side (Ouyang et al. 2022, arXiv:2203.02155, eq. 2).
+
+    `algorithm` counts the actions of its batches, and trains a part of the module that the step is on.
+    """
+
+    name: str
+    algorithm: Algorithm
+    batches: RecordBatches
+    weight: float
+    microbatch_size: int | None
+
+    def backward(self, ranks: Ranks) -> dict[str, float]:
+        """Add weight × the gradient of the next batch's mean loss to what parameters have; the loss, by its name."""
+        batch, _ = self.batches.next(0)
+        assert isinstance(batch, Sequences)
+        count, total = ranks.sum(batch.action_mask.sum().double()), torch.zeros((), dtype=torch.float64)
+        for part in batch.split(self.microbatch_size or len(batch)):
+            report = self.algorithm.loss(part)
+            (report.loss_sum * (self.weight * ranks.size / float(count))).backward()
+            total += report.loss_sum.detach().double().cpu()
+        return {self.name: float(ranks.sum(total) / count.cpu())}
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.batches.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self.batches.load_state_dict(state)
+
+
 def train_on_batch(
     algorithm: Algorithm,
     batch: Any,
@@ -36,6 +69,7 @@ def train_on_batch(
     passes: Passes,
     shuffle: torch.Generator,
     ranks: Ranks,
+    side: SideLoss | None = None,
 ) -> dict[str, float]:
     """Train on one batch; the mean of each metric over the optimiser steps that have it.
 
@@ -43,17 +77,21 @@ def train_on_batch(
     Raises NumericStop before a bad step.
     """
     values: dict[str, list[float]] = {}
+    last: dict[str, float] | None = None
     num_updates = num_empty = 0
     for minibatch in _minibatches(batch, passes, shuffle):
-        metrics = optimizer_step(algorithm, minibatch, optimizer, passes, ranks)
+        metrics = optimizer_step(algorithm, minibatch, optimizer, passes, ranks, side)
         if metrics is None:
             num_empty += 1
             continue
         num_updates += 1
         for name, value in metrics.items():
             values.setdefault(name, []).append(value)
+        last = metrics
         if isinstance(algorithm, OnlineAlgorithm) and algorithm.should_leave_batch(metrics):
             break
+    if isinstance(algorithm, OnlineAlgorithm) and last is not None:
+        algorithm.after_batch(last)
     means = {name: sum(some) / len(some) for name, some in values.items()}
     return means | {"num_updates": float(num_updates), "empty_minibatches": float(num_empty)}
 
@@ -94,8 +132,9 @@ def _by_prompt(batch: Any, rows: Sequence[int]) -> list[list[int]]:
 
 
 def optimizer_step(
-    algorithm: Algorithm, minibatch: Any, optimizer: torch.optim.Optimizer, passes: Passes, ranks: Ranks
-) -> dict[str, float] | None:
+    algorithm: Algorithm, minibatch: Any, optimizer: torch.optim.Optimizer, passes: Passes, ranks: Ranks,
+    side: SideLoss | None = None,
+) -> dict[str, float] | None:  # fmt: skip
     """One step on the mean loss of the minibatch, and its metrics; None, and no step, where its count is 0."""
     reports = []
     for microbatch in _microbatches(minibatch, passes.microbatch_size or len(minibatch)):
@@ -106,10 +145,12 @@ def optimizer_step(
     if count == 0:
         optimizer.zero_grad()
         return None
+    for parameter in trained_parameters(optimizer):
+        if parameter.grad is not None:
+            parameter.grad *= ranks.size / count  # across ranks the backward took the mean of the sums
+    if side is not None:
+        metrics |= side.backward(ranks)
     parameters = [p for p in trained_parameters(optimizer) if p.grad is not None]
-    for parameter in parameters:
-        assert parameter.grad is not None
-        parameter.grad *= ranks.size / count  # across ranks the backward took the mean of the sums
     grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, passes.max_grad_norm))
     metrics["grad_norm"] = grad_norm
     # Every metric: the loss of an infinite score is 0, as if the pair were decided, but its margin is infinite.

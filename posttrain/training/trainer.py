@@ -15,7 +15,7 @@ from posttrain import randomness
 from posttrain.config import TrainingSettings
 from posttrain.interfaces import Algorithm, OnlineAlgorithm
 from posttrain.training.distributed import Ranks
-from posttrain.training.loop import Passes, train_on_batch
+from posttrain.training.loop import Passes, SideLoss, train_on_batch
 from posttrain.training.optimizer import learning_rate_factor, set_learning_rate
 from posttrain.training.signals import Stop
 
@@ -42,6 +42,7 @@ class Trainer:
     save: Callable[[int, dict[str, Any]], None]
     evaluate_every: int | None
     save_every: int
+    side: SideLoss | None = None
     step: int = 0
     stop_reason: str | None = None
 
@@ -66,7 +67,7 @@ class Trainer:
         set_learning_rate(self.optimizer, factor)
         self.algorithm.module.train()
         shuffle = randomness.stream(self.seed, "minibatches", self.step)
-        trained = train_on_batch(self.algorithm, batch, self.optimizer, self._passes, shuffle, self.ranks)
+        trained = train_on_batch(self.algorithm, batch, self.optimizer, self._passes, shuffle, self.ranks, self.side)
         self.step += 1
         learning_rate = factor * self.settings.learning_rate
         rollout_metrics = {f"rollout/{name}": value for name, value in metrics.items()}
@@ -86,7 +87,12 @@ class Trainer:
             "model": self.algorithm.module.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "algorithm": self.algorithm.state_dict() if isinstance(self.algorithm, OnlineAlgorithm) else {},
-            "loop": {"step": self.step, "stop_reason": self.stop_reason, "batches": self.batches.state_dict()},
+            "loop": {
+                "step": self.step,
+                "stop_reason": self.stop_reason,
+                "batches": self.batches.state_dict(),
+                "side": self.side.state_dict() if self.side else {},
+            },
             "randomness": randomness.capture(),
         }
 
@@ -97,6 +103,8 @@ class Trainer:
             self.algorithm.load_state_dict(state["algorithm"])
         self.step, self.stop_reason = state["loop"]["step"], state["loop"]["stop_reason"]
         self.batches.load_state_dict(state["loop"]["batches"])
+        if self.side:
+            self.side.load_state_dict(state["loop"]["side"])
         randomness.restore(state["randomness"])  # last: building the rest drew random numbers
 
 

@@ -14,7 +14,7 @@ class Given(nn.Module):
         super().__init__()
         self.values = nn.ParameterList(values)
 
-    def forward(self, sequences: Sequences) -> Tensor | tuple[Tensor, ...]:
+    def forward(self, sequences: Sequences, has_entropy: bool = False) -> Tensor | tuple[Tensor, ...]:
         return self.values[0] if len(self.values) == 1 else tuple(self.values)
 
 

@@ -37,7 +37,7 @@ def test_loss_and_metrics_by_hand():
     assert sums == pytest.approx(
         {
             "accuracy": 1, "margin": 0.5 * (2 - 1.5), "chosen_log_ratio": 1 - 0.5, "rejected_log_ratio": -1 + 1,
-            "chosen_below_reference": 1, "saturated": 0,
+            "chosen_below_reference": 1, "displacement": 0.5, "saturated": 0,
         }
     )  # fmt: skip
     assert set(report.metric_counts) == set(sums)
@@ -78,3 +78,39 @@ def test_at_the_start_the_loss_is_log_2(name, ties, model_folder, tmp_path):
     assert (report.loss_sum / report.count).item() == pytest.approx(math.log(2), abs=1e-6)
     assert report.metric_sums["margin"].item() == pytest.approx(0, abs=1e-5)
     assert report.count.item() == pytest.approx(2 if ties == "half" else 5 / 3)
+
+
+def test_smoothed_labels_by_hand():
+    report = DPO(Config(beta=0.5, label_smoothing=0.1), Given(LOGPROBS.clone())).loss(batch(REFERENCE, [False, False]))
+    expected = sum(0.9 * nll(x) + 0.1 * nll(-x) for x in (1.0, -0.75))
+    assert report.loss_sum.item() == pytest.approx(expected)
+
+
+def test_ipo_by_hand():
+    report = DPO(Config(beta=0.5, objective="ipo"), Given(LOGPROBS.clone())).loss(batch(REFERENCE, [False, False]))
+    assert report.loss_sum.item() == pytest.approx((2 - 1) ** 2 + (-1.5 - 1) ** 2)
+    assert report.metric_sums["margin"].item() == pytest.approx(0.5 * (2 - 1.5))
+
+
+@pytest.mark.parametrize(("convention", "weight", "outside"), [("outside_beta", 1.5, 1.5), ("inside_beta", 3.0, 1.5)])
+def test_displacement_in_both_conventions(convention, weight, outside):
+    """The second pair's better response is half a nat below the reference."""
+    config = Config(beta=0.5, displacement_weight=weight, displacement_convention=convention)
+    report = DPO(config, Given(LOGPROBS.clone())).loss(batch(REFERENCE, [False, False]))
+    assert report.loss_sum.item() == pytest.approx(nll(1.0) + nll(-0.75 - outside * 0.5))
+    sums, counts = report.metric_sums, report.metric_counts
+    assert sums["displacement"].item() == pytest.approx(0.5)
+    assert (sums["displacement_weight_outside_beta"] / counts["displacement_weight_outside_beta"]).item() == 1.5
+    assert (sums["displacement_weight_inside_beta"] / counts["displacement_weight_inside_beta"]).item() == 3.0
+
+
+def test_the_likelihood_of_what_was_preferred_is_a_mean_over_its_tokens():
+    module = Given(LOGPROBS.clone())
+    report = DPO(Config(beta=0.5, sft_weight=0.2, ties="half"), module).loss(batch(REFERENCE, [False, True]))
+    tie = 0.5 * (nll(-0.75) + nll(0.75))
+    assert report.loss_sum.item() == pytest.approx(nll(1.0) + 0.2 * 2.0 / 2 + tie)
+
+
+def test_ipo_has_no_sigmoid():
+    with pytest.raises(ValueError, match="belong to objective sigmoid"):
+        Config(objective="ipo", displacement_weight=1.0)

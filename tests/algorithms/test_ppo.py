@@ -13,8 +13,9 @@ from posttrain.data.collate import collate_prompts
 from posttrain.data.records import Prompt
 from posttrain.functional.reward_streams import place_at_last
 from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
-from posttrain.models.language_model import LanguageModel, Sampling
+from posttrain.models.language_model import LanguageModel, Sampling, family_of
 from posttrain.models.loading import freeze, load_backbone, load_language_model
+from posttrain.online.kl_penalty import KLPenalty
 from posttrain.rollouts import in_process
 from tests.algorithms.given import NAN, Given, gradient, sequences_of
 from tests.tiny_models import EVERY, ONE_PER_FAMILY, random_ids
@@ -30,7 +31,9 @@ def identity(values: Tensor) -> Tensor:
 
 
 def ppo(module, reference=None, **settings) -> PPO:
-    return PPO(Config(**{**PLAIN, **settings}), module, reference or (lambda sequences: REFERENCE), identity)
+    config = Config(**{**PLAIN, **settings})
+    penalty = KLPenalty(config, reference or (lambda sequences: REFERENCE), identity)
+    return PPO(config, module, penalty, identity)
 
 
 def rollout_of(sequences: Sequences, is_cut: list[bool]) -> Rollout:
@@ -160,7 +163,7 @@ def acted(folder: str, kind: str, sampling: Sampling) -> tuple[PPO, ActorCriticE
     module.eval()
     rollout = in_process.build(config, policy, start).generate(prompts, step=0)
     scores = rollout.sequences.response_ids.float().mean(-1).tolist()
-    algorithm = PPO(Config(), module, reference, identity)
+    algorithm = PPO(Config(), module, KLPenalty(Config(), reference, identity), identity)
     stream = score_stream("score", scores, rollout.sequences)
     return algorithm, *algorithm.experience(rollout, [(1.0, stream)])
 
@@ -183,3 +186,71 @@ def test_scoring_another_distribution_than_the_samplers_would_show(name, model_f
     plain = LanguageModel(algorithm.module.policy.hf_model)  # temperature 1, no filter
     report = algorithm.loss(replace(experience, old_logprobs=plain(experience.sequences).detach()))
     assert (report.metric_sums["ratio"] / report.count).item() > 1.1
+
+
+def test_the_kl_objective_by_hand():
+    sequences = sequences_of([2])
+    old = torch.tensor([[-1.0, -2.0]])
+    ratios = torch.tensor([[1.5, 0.5]])
+    module = Given(old + ratios.log(), torch.zeros(1, 2))
+    algorithm = ppo(module, objective="kl_penalty", update_kl_weight=3.0, value_weight=0.0)
+    zeros = torch.zeros(1, 2)
+    report = algorithm.loss(ActorCriticExperience(sequences, old, torch.tensor([[2.0, -1.0]]), zeros, zeros))
+    kl = sum(r - 1 - math.log(r) for r in (1.5, 0.5))
+    assert report.loss_sum.item() == pytest.approx(-3.0 + 0.5 + 3 * kl, rel=1e-5)
+    # d/dlogπ of −ρA + w (ρ − 1 − log ρ)
+    assert gradient(module, report.loss_sum).tolist()[0] == pytest.approx([-3 + 3 * 0.5, 0.5 - 3 * 0.5], rel=1e-5)
+
+
+def test_the_weight_of_the_kl_objective_follows_its_target_and_is_saved():
+    algorithm = ppo(Given(torch.zeros(1)), objective="kl_penalty", update_kl_weight=1.0, update_kl_target=0.01)
+    algorithm.after_batch({"update_kl": 0.02})
+    algorithm.after_batch({"update_kl": 0.012})
+    algorithm.after_batch({"update_kl": 0.03})
+    assert algorithm.update_kl_weight == 4
+    again = ppo(Given(torch.zeros(1)), objective="kl_penalty")
+    again.load_state_dict(algorithm.state_dict())
+    again.after_batch({"update_kl": 0.001})
+    assert again.update_kl_weight == 2
+    clipped = ppo(Given(torch.zeros(1)))
+    clipped.after_batch({"update_kl": 5.0})
+    assert clipped.update_kl_weight == 1
+
+
+def test_the_entropy_bonus_by_hand():
+    sequences = sequences_of([3, 1])
+    entropy = torch.tensor([[0.5, 1.0, 0.2], [0.1, NAN, NAN]])
+    zeros = torch.zeros(2, 3)
+    module = Given(zeros.clone(), zeros.clone(), entropy)
+    report = ppo(module, entropy_weight=0.1).loss(ActorCriticExperience(sequences, zeros, zeros, zeros, zeros))
+    assert report.loss_sum.item() == pytest.approx(-0.18)
+    assert report.metric_sums["entropy"].item() == pytest.approx(1.8)
+    assert report.metric_counts["entropy"] == 4
+
+
+def test_in_the_sequence_view_the_value_is_that_of_the_prompt():
+    experience, metrics = hand_experience(view="sequence")
+    # Rewards of the first response 0.45 + 0.1 + 2, of the second −1.95; values before the first tokens 0.5 and 2.
+    assert experience.returns.flatten().tolist() == pytest.approx([2.55, -1.95], abs=1e-6)
+    assert experience.advantages.flatten().tolist() == pytest.approx([2.05, -3.95], abs=1e-6)
+    assert experience.old_values.flatten().tolist() == [0.5, 2.0]
+    assert experience.old_logprobs.flatten().tolist() == [-3.5, -1.5]
+    assert metrics["kl"].item() == pytest.approx(((0.5 - 1 + 0) + -0.5) / 2)
+
+
+@pytest.mark.parametrize("kind", ["separate", "shared"])
+@pytest.mark.parametrize("name", EVERY)
+def test_entropy_is_that_of_the_distribution_that_acts(name, kind, model_folder):
+    algorithm, experience, _ = acted(str(model_folder(name)), kind, Sampling(temperature=0.7, top_k=5))
+    sequences, policy = experience.sequences, algorithm.module.policy
+    logprobs, values, entropy = algorithm.module(sequences, True)
+    plain_logprobs, plain_values = algorithm.module(sequences)
+    mask = sequences.response_mask
+    assert torch.allclose(logprobs[mask], plain_logprobs[mask], atol=1e-6)
+    assert torch.equal(values, plain_values)
+    logits = family_of(policy.hf_model).logits(policy.hf_model, policy.states(sequences)[:, :-1][mask])
+    five = (logits / 0.7).topk(5, dim=-1).values.log_softmax(-1)
+    assert torch.allclose(entropy[mask], -(five.exp() * five).sum(-1), atol=1e-5)
+    assert not entropy[~mask].any()
+    entropy.sum().backward()
+    assert all(p.grad.isfinite().all() for p in algorithm.module.parameters() if p.grad is not None)

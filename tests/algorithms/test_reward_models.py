@@ -73,3 +73,63 @@ def test_judgements_by_hand():
     assert report.loss_sum.item() == pytest.approx(nll(2.0) + nll(-1.0) + nll(3.0))
     assert report.count == 3
     assert report.metric_sums["accuracy"] == 2
+
+
+def test_a_margin_and_smoothed_labels_by_hand():
+    module = Given(torch.tensor([2.0, 0.5]))
+    batch = pairs([0, 0], [1, 1], [False, True], [1.0, 1.0], [0, 0])
+    report = PreferenceRewardModel(Config(margin=0.5, label_smoothing=0.1), module).loss(batch)
+    tie = 0.5 * (nll(1.5) + nll(-1.5))  # a tie has no lead
+    assert report.loss_sum.item() == pytest.approx(0.9 * nll(1.0) + 0.1 * nll(-1.0) + tie)
+
+
+def test_pairs_can_count_once_each():
+    module = Given(torch.tensor([2.0, 0.5, 1.0]))
+    batch = pairs([0, 0], [1, 2], [False, False], [0.5, 0.5], [0, 0, 0])
+    report = PreferenceRewardModel(Config(pair_weighting="pair"), module).loss(batch)
+    assert report.loss_sum.item() == pytest.approx(nll(1.5) + nll(1.0))
+    assert report.count == 2
+
+
+@pytest.mark.parametrize("is_learnt", [False, True])
+@pytest.mark.parametrize("ties", ["rao_kupper", "davidson"])
+def test_ties_with_a_probability_of_their_own(ties, is_learnt):
+    """e^Δ = 4; θ = 2: 4/6 and the rest of 4/6 and 1/9; ν = 2: 2 and 2 of 4.5."""
+    scores = torch.tensor([math.log(4.0), 0.0])
+    raw = torch.tensor(2.0).log()
+    if ties == "rao_kupper":
+        raw = torch.tensor(math.expm1(math.log(2.0))).log()  # softplus gives log 2
+    module = Given(scores, raw) if is_learnt else Given(scores)
+    algorithm = PreferenceRewardModel(Config(ties=ties, tie_strength=None if is_learnt else 2.0), module)
+    report = algorithm.loss(pairs([0, 0], [1, 1], [False, True], [1.0, 1.0], [0, 0]))
+    better, tie = (4 / 6, 1 - 4 / 6 - 1 / 9) if ties == "rao_kupper" else (2 / 4.5, 2 / 4.5)
+    assert report.loss_sum.item() == pytest.approx(-math.log(better) - math.log(tie), rel=1e-5)
+    assert report.metric_sums["tie_strength"].item() == pytest.approx(2.0, rel=1e-5)
+    report.loss_sum.backward()
+    if is_learnt:
+        assert module.values[1].grad.abs() > 0.01
+
+
+def test_a_ranking_by_hand():
+    """Weights 2, 3, 1 and 1; the ranking is 1, 0, 2: 3/6 · 2/3; the other prompt's is 3 alone."""
+    module = Given(torch.tensor([2.0, 3.0, 1.0, 1.0, 4.0]).log())
+    batch = pairs([1, 1, 0, 4], [0, 2, 2, 3], [False] * 4, [1 / 3] * 3 + [1.0], [0, 0, 0, 1, 1])
+    report = PreferenceRewardModel(Config(reads="rankings"), module).loss(batch)
+    assert report.loss_sum.item() == pytest.approx(-math.log(3 / 6 * 2 / 3) - math.log(4 / 5), rel=1e-5)
+    assert report.count == 2
+    assert report.metric_counts["accuracy"] == 4
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"ties": "davidson", "label_smoothing": 0.1}, "is a likelihood of pairs"),
+        ({"ties": "rao_kupper", "reads": "rankings"}, "is a likelihood of pairs"),
+        ({"reads": "rankings", "margin": 1.0}, "neither margin nor label_smoothing"),
+        ({"tie_strength": 2.0}, "belongs to ties rao_kupper and davidson"),
+        ({"ties": "rao_kupper", "tie_strength": 1.0}, "above 1"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**settings)

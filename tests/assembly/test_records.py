@@ -41,3 +41,26 @@ def test_training_does_not_learn_what_is_given(tmp_path):
 def test_records_without_pairs_are_not_concerned():
     check_pairs([Demonstration(PROMPT, "yes")], sft.Config(), "data.train")
     check_pairs([], dpo.Config(), "data.evaluation")
+
+
+RANKED = ((0, 1, 2), (0, 2, 1), (1, 2, 1))  # 1 over 0, 0 over 2, 1 over 2
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        RANKED[:2],  # one is missing
+        (*RANKED[:2], (1, 2, 0)),  # one is tied
+        (*RANKED, (0, 2, 1)),  # one is judged twice
+        (*RANKED[:2], (1, 2, 2)),  # a circle
+    ],
+)
+def test_what_is_no_ranking_is_refused_where_rankings_are_read(pairs):
+    config = preference_reward_model.Config(reads="rankings")
+    ranked, other = (
+        Comparison(PROMPT, ("a", "b", "c"), tuple(Pair(*pair) for pair in some)) for some in (RANKED, pairs)
+    )
+    check_pairs([ranked, comparison(1)], config, "data.train")
+    with pytest.raises(InputError, match=r"data\.train: record 2 of 2 is no ranking of its 3 responses"):
+        check_pairs([ranked, other], config, "data.train")
+    check_pairs([ranked, other], preference_reward_model.Config(), "data.train")

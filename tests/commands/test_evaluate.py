@@ -192,7 +192,7 @@ def test_a_reward_model_on_comparisons(name, reward_folder, write, evaluate):
     assert found["measures"]["accuracy"] == cell([sum(correct[:2]) / 2, correct[2]])
     assert found["overall"]["accuracy"] == pytest.approx(sum(correct) / 3, abs=1e-6)
     margins, is_tie = torch.tensor([a - b, c - b, a - c, e - d, f - g]), torch.tensor([False, False, True, False, True])
-    losses = bradley_terry_loss(margins, is_tie)
+    losses = bradley_terry_loss(margins, is_tie, 0.0)
     assert found["loss"] == pytest.approx(float((losses[:3].mean() + losses[3] + losses[4]) / 3), abs=1e-5)
 
 

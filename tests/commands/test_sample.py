@@ -224,3 +224,24 @@ def test_a_missing_model_is_named(write, tmp_path, capsys):
     assert run(tmp_path / "no", prompts, tmp_path / "out.jsonl") == 2
     remedy = "train that model first, or correct the path"
     assert capsys.readouterr().err == f"posttrain: model {tmp_path / 'no'}: no such folder; {remedy}\n"
+
+
+def test_the_best_of_several_samples_by_a_reward_model(model_folder, reward_folder, write, tmp_path, capsys):
+    prompts = write("prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])
+    options = ("--decoding", "sampling", "--num-samples", 4)
+    assert run(model_folder("t5"), prompts, tmp_path / "all.jsonl", *options) == 0
+    scored = ["score", reward_folder("llama"), "--data", tmp_path / "all.jsonl", "--out", tmp_path / "scored.jsonl"]
+    assert cli.main([str(word) for word in scored]) == 0
+    capsys.readouterr()
+    assert run(model_folder("t5"), prompts, tmp_path / "best.jsonl", *options, "--best-by", reward_folder("llama")) == 0
+    rows = rows_of(tmp_path / "scored.jsonl")
+    expected = [row["responses"][row["scores"].index(max(row["scores"]))] for row in rows]
+    assert [row["response"] for row in rows_of(tmp_path / "best.jsonl")] == expected
+    assert expected != [row["responses"][0] for row in rows]
+    assert "is at most 0.64 nats" in capsys.readouterr().out  # log 4 − 3/4
+
+
+def test_the_best_of_one_is_refused(model_folder, reward_folder, write, tmp_path, capsys):
+    prompts = write("prompts.jsonl", [{"prompt": "ba"}])
+    assert run(model_folder("t5"), prompts, tmp_path / "out.jsonl", "--best-by", reward_folder("t5")) == 2
+    assert "give --num-samples 2 or more" in capsys.readouterr().err

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from posttrain.functional.baselines import batch_mean, leave_one_out
+from posttrain.functional.baselines import batch_mean, best_of, group_moments, leave_one_out
 
 
 def test_batch_mean_by_hand():
@@ -27,3 +27,16 @@ def test_a_response_is_not_in_its_own_baseline(groups, change):
     others = [row for row in range(1, len(returns)) if index[row] == 0]
     for row in others:
         assert (after[row] - before[row]).item() == pytest.approx(change / len(others), abs=1e-3)
+
+
+def test_group_moments_by_hand():
+    returns, group = torch.tensor([1.0, 5.0, 3.0, 7.0]), torch.tensor([0, 1, 0, 1])
+    mean, deviation = group_moments(returns, group)
+    assert mean.tolist() == [2, 6, 2, 6]
+    assert deviation.tolist() == [1, 1, 1, 1]
+
+
+def test_best_of_each_group_is_the_first_of_equal_ones():
+    returns = torch.tensor([1.0, -5.0, 3.0, -2.0, 3.0, -2.0])
+    assert best_of(returns, torch.tensor([0, 1, 0, 1, 0, 1])).tolist() == [2, 3]
+    assert best_of(torch.tensor([float("-inf"), 0.0]), torch.tensor([0, 1])).tolist() == [0, 1]

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from posttrain.functional.kl import exact_kl, k1, k2, k3
+from posttrain.functional.kl import best_of_n_kl, entropy, exact_kl, k1, k2, k3
 
 LOG_RATIOS = st.floats(-20, 20, width=32)
 
@@ -57,3 +57,31 @@ def test_exact_kl_is_zero_only_for_equal_distributions(numbers):
     assert exact_kl(p, q) >= -1e-15
     if (p - q).abs().max() > 1e-3:
         assert exact_kl(p, q) > 0
+
+
+def test_entropy_by_hand():
+    logprobs = torch.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]]).log().requires_grad_()
+    values = entropy(logprobs)
+    assert values.tolist() == pytest.approx([1.5 * math.log(2), 0.0], rel=1e-6)
+    values.sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.isfinite().all()
+
+
+def test_best_of_n_by_hand():
+    assert best_of_n_kl(1) == 0
+    assert best_of_n_kl(4) == pytest.approx(math.log(4) - 0.75)
+
+
+@pytest.mark.parametrize("num", [2, 4])
+def test_best_of_n_is_at_the_bound_without_ties_and_below_it_with_them(num):
+    """Best-of-n of a uniform policy over m outcomes has the k-th worst with (k/m)^n − ((k−1)/m)^n."""
+
+    def kl(outcomes: int) -> float:
+        shares = torch.arange(outcomes + 1, dtype=torch.float64) / outcomes
+        best = (shares**num).diff()
+        return exact_kl(best.log(), torch.full_like(best, 1 / outcomes).log()).item()
+
+    assert kl(3) < best_of_n_kl(num) - 0.01
+    assert kl(100_000) == pytest.approx(best_of_n_kl(num), abs=1e-4)
+    assert kl(100_000) < best_of_n_kl(num)

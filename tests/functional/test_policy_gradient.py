@@ -10,6 +10,8 @@ from posttrain.functional.policy_gradient import (
     clipped_value_loss,
     explained_variance,
     is_clipped,
+    surrogate_loss,
+    value_loss,
 )
 
 # ratio, advantage → loss with clip 0.2, clipped
@@ -29,7 +31,7 @@ def test_surrogate_by_hand(ratio, advantage, loss, clipped):
     logprobs = (old + math.log(ratio)).requires_grad_()
     value = clipped_surrogate_loss(logprobs, old, torch.tensor([[advantage]]), 0.2)
     assert value.item() == pytest.approx(loss, rel=1e-5)
-    assert is_clipped(logprobs, old, torch.tensor([[advantage]]), 0.2).item() is clipped
+    assert is_clipped(logprobs - old, torch.tensor([[advantage]]), 0.2).item() is clipped
     value.sum().backward()
     assert logprobs.grad is not None
     assert logprobs.grad.item() == pytest.approx(0 if clipped else -ratio * advantage, rel=1e-5)
@@ -66,3 +68,17 @@ def test_explained_variance_by_hand():
     assert explained_variance(values, returns, mask).item() == pytest.approx(1 - 2 / 6)
     assert explained_variance(returns, returns, mask) == 1
     assert explained_variance(torch.full_like(values, 7.0), returns, mask) == 0
+
+
+def test_without_a_clip_the_ratio_earns_what_it_is():
+    old = torch.tensor([[-1.0, -2.0]])
+    logprobs = (old + torch.tensor([[3.0, 0.25]]).log()).requires_grad_()
+    losses = surrogate_loss(logprobs, old, torch.tensor([[2.0, -1.0]]))
+    assert losses.flatten().tolist() == pytest.approx([-6.0, 0.25], rel=1e-6)
+    losses.sum().backward()
+    assert logprobs.grad is not None
+    assert logprobs.grad.flatten().tolist() == pytest.approx([-6.0, 0.25], rel=1e-6)
+
+
+def test_value_loss_is_half_a_square():
+    assert value_loss(torch.tensor([[1.0, -2.0]]), torch.tensor([[3.0, -2.5]])).tolist() == [[2.0, 0.125]]

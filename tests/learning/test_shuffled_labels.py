@@ -20,6 +20,7 @@ from posttrain.models.actor_critic import SeparateActorCritic
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import freeze, load_backbone, load_language_model, load_tokenizer, new_scorer
 from posttrain.models.scorer import write_statistics
+from posttrain.online.kl_penalty import KLPenalty
 from posttrain.rewards import sequence_model
 from posttrain.rollouts import in_process
 from posttrain.training.experience import Act, WeightedReward
@@ -68,7 +69,9 @@ def good_words_before_and_after_ppo(start: str, reward: sequence_model.SequenceM
     pretrained = load_language_model(start, 0.0)
     policy = LanguageModel(pretrained.model)
     module = SeparateActorCritic(policy, load_backbone(start, 0.0))
-    algorithm = ppo.PPO(ppo.Config(kl_weight=0.02), module, freeze(copy.deepcopy(policy)), lambda values: values)
+    config = ppo.Config(kl_weight=0.02)
+    penalty = KLPenalty(config, freeze(copy.deepcopy(policy)), lambda values: values)
+    algorithm = ppo.PPO(config, module, penalty, lambda values: values)
     engine = in_process.build(in_process.Config(max_new_tokens=4, samples_per_prompt=4), policy, pretrained)
     truth = WeightedReward("good", 0.0, toys.share_of_good_words)  # watched, not rewarded
     act = Act(engine, [WeightedReward("learned", 1.0, reward), truth], toys.ONE)

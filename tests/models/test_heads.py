@@ -64,7 +64,7 @@ def test_a_score_can_read_the_mean_over_the_tokens_of_the_response(name, model_f
 @pytest.mark.parametrize("algorithm", [preference_reward_model, judgement_reward_model])
 @pytest.mark.parametrize("pooling", ["last", "mean"])
 def test_the_algorithms_ask_for_the_pooling_of_their_config(algorithm, pooling, model_folder):
-    parts = SimpleNamespace(scorer=lambda asked: new_scorer(str(model_folder("t5")), 0.0, asked))
+    parts = SimpleNamespace(scorer=lambda asked, learns=False: new_scorer(str(model_folder("t5")), 0.0, asked))
     assert algorithm.build(algorithm.Config(pooling=pooling), parts).module.pooling == pooling
 
 

@@ -22,7 +22,9 @@ from posttrain.models.loading import load_tokenizer, new_scorer
 from posttrain.models.scorer import write_statistics
 from tests.tiny_models import write_model
 
-METHODS = ("sft", "sft_decoder_only", "preference_reward_model", "reinforce", "reinforce_lora", "ppo", "dpo")
+METHODS = (
+    "sft", "sft_decoder_only", "preference_reward_model", "reinforce", "reinforce_lora", "ppo", "ppo_adaptive", "dpo",
+)  # fmt: skip
 PATIENCE = 240.0  # seconds that a loaded machine may take for a run
 
 # A forked child of a server that has the imports behind it: a start costs a second instead of ten.
@@ -65,7 +67,9 @@ def config_of(material: Path, method: str, num_steps: int) -> dict[str, Any]:
     )
     config: dict[str, Any] = {
         "model": {"path": str(material / model)},
-        "algorithm": {"name": {"sft_decoder_only": "sft", "reinforce_lora": "reinforce"}.get(method, method)},
+        "algorithm": {
+            "name": "sft" if method == "sft_decoder_only" else method.split("_lora")[0].split("_adaptive")[0]
+        },
         "data": {"train": data, "max_prompt_tokens": 32, "max_response_tokens": 16},
         "training": {"num_steps": num_steps, "batch_size": 8, "minibatch_size": 8, "learning_rate": 0.01},
         "checkpoint": {"every": 3, "keep": 2},
@@ -78,7 +82,12 @@ def config_of(material: Path, method: str, num_steps: int) -> dict[str, Any]:
         config["algorithm"]["baseline"] = "running_mean"  # which has to be saved
     if method == "reinforce_lora":
         config["model"]["lora"] = {"rank": 2}
-    if method.startswith("reinforce") or method == "ppo":
+    if method == "ppo_adaptive":  # weights that have to be saved, and an order of other records
+        config["algorithm"] |= {"kl_target": 0.5, "kl_horizon": 100, "objective": "kl_penalty"}
+        config["pretraining"] = {"data": dict(data), "weight": 0.5, "batch_size": 3}
+    if method == "dpo":
+        config["model"]["compute_dtype"] = "bfloat16"
+    if method.startswith(("reinforce", "ppo")):
         config["rollout"] = {"engine": "in_process", "max_new_tokens": 8, "samples_per_prompt": 2, "temperature": 0.7}
         config["rewards"] = [{"kind": "sequence_model", "model": str(material / "reward")}]
         config["training"]["passes"] = 2

@@ -27,11 +27,23 @@ def test_an_online_method_without_its_sections(section: str, material: Path, tmp
 def test_an_offline_method_with_sections_of_an_online_one(material: Path, tmp_path: Path) -> None:
     config = config_of(material, "sft", num_steps=3)
     config["rollout"] = {"engine": "in_process"}
-    assert "rollout, rewards: algorithm sft learns from records" in errors_of(config, tmp_path)
+    assert "rollout, rewards, pretraining: algorithm sft learns from records" in errors_of(config, tmp_path)
 
 
-def test_one_response_where_responses_are_compared(material: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [("reinforce", "algorithm.baseline=leave_one_out"), ("grpo", "algorithm.name=grpo"),
+     ("rejection_sampling", "algorithm.name=rejection_sampling")],
+)  # fmt: skip
+def test_one_response_where_responses_are_compared(name: str, setting: str, material: Path, tmp_path: Path) -> None:
     config = config_of(material, "reinforce", num_steps=3)
-    config["algorithm"] = {"name": "reinforce"}
+    config["algorithm"] = {"name": name}
     config["rollout"]["samples_per_prompt"] = 1
-    assert "rollout.samples_per_prompt: algorithm.baseline=leave_one_out" in errors_of(config, tmp_path)
+    assert f"rollout.samples_per_prompt: {setting} compares responses" in errors_of(config, tmp_path)
+
+
+def test_pretraining_texts_that_are_no_demonstrations(material: Path, tmp_path: Path) -> None:
+    config = config_of(material, "ppo_adaptive", num_steps=3)
+    config["pretraining"]["data"] = {"source": "preference_jsonl", "path": str(material / "pairs.jsonl")}
+    expected = "pretraining.data: source preference_jsonl gives Comparison records; the algorithm needs Demonstration"
+    assert expected in errors_of(config, tmp_path)

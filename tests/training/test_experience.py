@@ -26,6 +26,10 @@ class Engine:
     def load_weights(self, policy: nn.Module, version: int) -> None:
         self.version = version
 
+    def greedy(self, prompts: Any) -> Rollout:
+        sequences = random_sequences([3, 2], [[1], [3]])
+        return Rollout(sequences, torch.zeros(2, 3), ("e", "f"), torch.tensor([False, False]))
+
     def generate(self, prompts: Any, step: int) -> Rollout:
         sequences = random_sequences([3, 2], [[2, 5], [1, 4]])
         is_cut = torch.tensor([False, True, False, False])
@@ -39,6 +43,20 @@ class Algorithm:
 
     def experience(self, rollout: Rollout, rewards: Any) -> tuple[Any, dict[str, torch.Tensor]]:
         return rewards, {"kl": torch.tensor(0.5)}
+
+
+class Compares(Algorithm):
+    """Gives back what it was given of the greedy responses too."""
+
+    def experience_against(self, rollout: Rollout, rewards: Any, greedy: Rollout, of_greedy: Any) -> tuple[Any, dict]:
+        return (rewards, greedy, of_greedy), {"kl": torch.tensor(0.5)}
+
+    def loss(self, batch): ...
+    def should_leave_batch(self, metrics): ...
+    def after_batch(self, metrics): ...
+    def should_stop(self, metrics): ...
+    def state_dict(self): ...
+    def load_state_dict(self, state): ...
 
 
 def judge(name: str, scores: list[float], num_truncated: int = 0) -> WeightedReward:
@@ -77,3 +95,18 @@ def test_a_reward_that_is_no_number_is_named_with_the_prompts_it_was_given_for(w
     with pytest.raises(NumericStop, match="reward second gave a score that is not finite at step 7") as stop:
         act(judge("first", [1, 2, 3, 6]), judge("second", [0, 0, wrong, 1]))
     assert [prompt.text for prompt in stop.value.prompts] == ["prompt 1"]
+
+
+def test_greedy_responses_are_judged_as_samples_are():
+    def length(rollout: Rollout) -> RewardStream:
+        mask = rollout.sequences.action_mask
+        return RewardStream("length", *place_at_last(mask.sum(-1).float(), mask))
+
+    reward = WeightedReward("length", 2.0, length)
+    made, metrics, _, _ = Act(Engine(), (reward,), ONE).experience(Compares(), None, step=7)
+    rewards, greedy, of_greedy = made
+    assert greedy.texts == ("e", "f")
+    assert rewards[0][1].totals().tolist() == [2, 5, 1, 4]
+    assert of_greedy[0][0] == 2.0
+    assert of_greedy[0][1].totals().tolist() == [1, 3]
+    assert metrics["reward/length"] == 3.0, "of the samples"

@@ -8,15 +8,25 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from posttrain.algorithms import dpo, ppo, preference_reward_model, reinforce
+from posttrain.algorithms import a2c, dpo, grpo, ppo, preference_reward_model, reinforce, rejection_sampling
 from posttrain.algorithms.judgement_reward_model import JudgementRewardModel
 from posttrain.algorithms.sft import SFT
-from posttrain.batches import ActorCriticExperience, Experience, Judged, PreferencePairs, ReferencedPairs, Sequences
+from posttrain.batches import (
+    ActorCriticExperience,
+    Experience,
+    Judged,
+    PreferencePairs,
+    ReferencedExperience,
+    ReferencedPairs,
+    Sequences,
+)
 from posttrain.errors import NumericStop
 from posttrain.interfaces import Algorithm, LossReport
 from posttrain.models.actor_critic import SeparateActorCritic
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import load_backbone, load_language_model, new_scorer
+from posttrain.models.scorer import TieScorer
+from posttrain.online.kl_penalty import KLPenalty
 from posttrain.training.distributed import Ranks
 from posttrain.training.loop import Passes, optimizer_step, train_on_batch
 from tests.tiny_models import ONE_PER_FAMILY, random_sequences
@@ -24,6 +34,44 @@ from tests.tiny_models import ONE_PER_FAMILY, random_sequences
 ONE = Ranks(0, 1, torch.device("cpu"))
 WHOLE = Passes(num_passes=1, minibatch_size=None, microbatch_size=None, max_grad_norm=math.inf)
 LENGTHS = ([3, 6, 1, 4], [[2, 5, 4], [3, 7], [1, 4], [6, 2, 2]])
+
+
+OF_PREFERENCES = {
+    "preference_reward_model": {},
+    "pairs count once": {"pair_weighting": "pair", "margin": 0.5, "label_smoothing": 0.1},
+    "rao_kupper": {"ties": "rao_kupper"},
+    "davidson": {"ties": "davidson"},
+    "rankings": {"reads": "rankings"},
+}
+OF_DPO = {
+    "dpo": {"ties": "half"},
+    "cdpo": {"label_smoothing": 0.1},
+    "ipo": {"objective": "ipo", "ties": "half"},
+    "dpop": {"displacement_weight": 2.0, "sft_weight": 0.5},
+}
+OF_ROLLOUTS = {
+    "reinforce": (reinforce, {"view": "token"}),
+    "reinforce, sequence": (reinforce, {"view": "sequence"}),
+    "reinforce, value": (reinforce, {"baseline": "value", "view": "sequence"}),
+    "a2c": (a2c, {"entropy_weight": 0.1}),
+    "ppo": (ppo, {"entropy_weight": 0.1}),
+    "ppo, sequence": (ppo, {"view": "sequence"}),
+    "ppo, kl": (ppo, {"objective": "kl_penalty"}),
+    "grpo": (grpo, {"averages": "response"}),
+    "grpo, tokens": (grpo, {"averages": "token"}),
+    "rejection_sampling": (rejection_sampling, {}),
+}
+METHODS = ("sft", "judgement_reward_model", *OF_PREFERENCES, *OF_DPO, *OF_ROLLOUTS)
+
+
+def rankings(sequences: Sequences) -> PreferencePairs:
+    """The responses to each prompt as they stand, the best first."""
+    index = sequences.prompt_index.tolist()
+    pairs = [(a, b) for b in range(len(index)) for a in range(b) if index[a] == index[b]]
+    weights = [1 / sum(index[a] == index[c] for c, _ in pairs) for a, _ in pairs]
+    better, worse = zip(*pairs, strict=True)
+    none_tied = torch.zeros(len(pairs), dtype=torch.bool)
+    return PreferencePairs(sequences, torch.tensor(better), torch.tensor(worse), none_tied, torch.tensor(weights))
 
 
 def preference_pairs(sequences: Sequences) -> PreferencePairs:
@@ -37,36 +85,51 @@ def problem(method: str, folder: str) -> tuple[Algorithm, object]:
     sequences = random_sequences(*LENGTHS)
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)
-    if method == "preference_reward_model":
-        module = new_scorer(folder, 0.0)
-        return preference_reward_model.PreferenceRewardModel(
-            preference_reward_model.Config(centering=0.1), module
-        ), preference_pairs(sequences)
+    if method in OF_PREFERENCES:
+        config = preference_reward_model.Config(centering=0.1, **OF_PREFERENCES[method])
+        scorer = new_scorer(folder, 0.0)
+        module = TieScorer(scorer) if config.learns_tie_strength else scorer
+        pairs = rankings(sequences) if config.reads == "rankings" else preference_pairs(sequences)
+        return preference_reward_model.PreferenceRewardModel(config, module), pairs
     if method == "judgement_reward_model":
         return JudgementRewardModel(new_scorer(folder, 0.0)), Judged(sequences, torch.arange(len(sequences)) % 3 == 0)
     policy = LanguageModel(load_language_model(folder, 0.0).model)
     if method == "sft":
         return SFT(policy), sequences
-    if method == "dpo":
+    if method in OF_DPO:
         pairs = preference_pairs(sequences)
         fields = (pairs.better, pairs.worse, pairs.is_tie, pairs.weight)
         reference = torch.randn(len(sequences), generator=generator) - 20
-        return dpo.DPO(dpo.Config(ties="half"), policy), ReferencedPairs(sequences, *fields, reference)
-    if method == "reinforce":
-        with torch.no_grad():
-            logprobs = policy(sequences)
-        noise = [torch.randn(logprobs.shape, generator=generator) for _ in range(2)]
-        batch = Experience(sequences, logprobs + 0.1 * noise[0], noise[1])
-        return reinforce.Reinforce(reinforce.Config(), policy, None, lambda x: x), batch
-    module = SeparateActorCritic(policy, load_backbone(folder, 0.0))
-    nn.init.normal_(module.head.weight)
+        return dpo.DPO(dpo.Config(**OF_DPO[method]), policy), ReferencedPairs(sequences, *fields, reference)
+    return online_problem(method, policy, folder, sequences, generator)
+
+
+def online_problem(
+    method: str, policy: LanguageModel, folder: str, sequences: Sequences, generator: torch.Generator
+) -> tuple[Algorithm, object]:
+    kind, settings = OF_ROLLOUTS[method]
+    config = kind.Config(**settings)
+    is_sequence = settings.get("view", "token") == "sequence"
+    critic = SeparateActorCritic(policy, load_backbone(folder, 0.0))
+    nn.init.normal_(critic.head.weight)
     with torch.no_grad():
-        logprobs, values = module(sequences)
+        logprobs, values = critic(sequences)
+    if is_sequence:
+        logprobs, values = logprobs.sum(-1, keepdim=True), values[:, :1]
     noise = [torch.randn(logprobs.shape, generator=generator) for _ in range(4)]
-    experience = ActorCriticExperience(
-        sequences, logprobs + 0.1 * noise[0], noise[1], noise[2], values + 0.1 * noise[3]
+    old = Experience(sequences, logprobs + 0.1 * noise[0], noise[1])
+    penalty = KLPenalty(config, None, lambda x: x)
+    if kind in (a2c, ppo) or settings.get("baseline") == "value":
+        made = {a2c: a2c.A2C, ppo: ppo.PPO}.get(kind, reinforce.ReinforceWithValue)
+        fields = (old.old_logprobs, old.advantages, noise[2], values + 0.1 * noise[3])
+        return made(config, critic, penalty, lambda x: x), ActorCriticExperience(sequences, *fields)
+    if kind is reinforce:
+        return reinforce.Reinforce(config, policy, penalty, lambda x: x), old
+    if kind is rejection_sampling:
+        return rejection_sampling.RejectionSampling(config, policy, penalty), old
+    return grpo.GRPO(config, policy, penalty), ReferencedExperience(
+        sequences, old.old_logprobs, old.advantages, logprobs + 0.1 * noise[2]
     )
-    return ppo.PPO(ppo.Config(), module, lambda s: s, lambda x: x), experience
 
 
 def weights_after_a_step(algorithm: Algorithm, batch: object, passes: Passes) -> tuple[Tensor, dict[str, float]]:
@@ -78,9 +141,7 @@ def weights_after_a_step(algorithm: Algorithm, batch: object, passes: Passes) ->
 
 
 @pytest.mark.parametrize("name", ONE_PER_FAMILY)
-@pytest.mark.parametrize(
-    "method", ["sft", "preference_reward_model", "judgement_reward_model", "dpo", "reinforce", "ppo"]
-)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_size_of_a_microbatch_changes_nothing(method, name, model_folder):
     algorithm, batch = problem(method, str(model_folder(name)))
     before = nn.utils.parameters_to_vector(algorithm.module.parameters()).detach()
@@ -214,6 +275,9 @@ def test_a_batch_is_left_when_the_algorithm_says_so():
         def should_leave_batch(self, metrics) -> bool:
             return len(self.seen) == 2
 
+        def after_batch(self, metrics) -> None:
+            self.last = metrics["length"]
+
         def should_stop(self, metrics) -> str | None:
             return None
 
@@ -226,6 +290,7 @@ def test_a_batch_is_left_when_the_algorithm_says_so():
     metrics = run(algorithm, rows_of(1, 2, 3, 4), Passes(3, 1, None, 1.0))
     assert metrics["num_updates"] == 2
     assert len(algorithm.seen) == 2
+    assert algorithm.last == algorithm.seen[1][0], "it is told of the last step on the batch"
 
 
 class NotFiniteLoss(Squares):

@@ -28,8 +28,8 @@ class Disturbed(nn.Module):
         super().__init__()
         self.module, self.change = module, change
 
-    def forward(self, sequences: Sequences) -> Any:
-        output = self.module(sequences)
+    def forward(self, sequences: Sequences, *more: Any) -> Any:
+        output = self.module(sequences, *more)
         if isinstance(output, tuple):
             return self.change(output[0], sequences), *output[1:]
         return self.change(output, sequences)

@@ -50,6 +50,9 @@ class OnlineLine(Line):
         self.seen += 1
         return False
 
+    def after_batch(self, metrics: Mapping[str, float]) -> None:
+        pass
+
     def should_stop(self, metrics: Mapping[str, float]) -> str | None:
         return "far enough" if metrics["number"] == 4 else None
 

@@ -1,0 +1,36 @@
+"""Which sections a run has to have, and which it may not have, for the records that its algorithm consumes."""
+
+from posttrain.config import RunConfig
+from posttrain.errors import InputError
+from posttrain.online.settings import OnlineSettings
+
+REWARD_MODEL_RECORDS = ("preferences", "judgements")
+
+
+def check_sections(config: RunConfig, consumes: str) -> None:
+    """InputError that names what is missing, or too much."""
+    name = config.algorithm.name
+    if consumes == "rollouts":
+        needed = {"rollout": config.rollout, "rewards": config.rewards, "model.path": config.model.path}
+        for section, value in needed.items():
+            if not value:
+                raise InputError(f"{section}: missing; algorithm {name} samples responses and is rewarded for them")
+        _check_groups(config)
+    elif config.rollout is not None or config.rewards or config.pretraining is not None:
+        raise InputError(
+            f"rollout, rewards, pretraining: algorithm {name} learns from records; leave these sections out"
+        )
+    if consumes in REWARD_MODEL_RECORDS and config.data.evaluation is None:
+        raise InputError("data.evaluation: missing; the mean and std of a reward model's scores need held-out records")
+    if consumes in REWARD_MODEL_RECORDS and config.model.path is None:
+        raise InputError("model.path: missing; a reward model starts from a language model's folder")
+
+
+def _check_groups(config: RunConfig) -> None:
+    assert config.rollout is not None
+    settings = config.algorithm.settings
+    samples = config.rollout.settings.model_dump().get("samples_per_prompt")
+    if isinstance(settings, OnlineSettings) and settings.compares is not None and samples == 1:
+        raise InputError(
+            f"rollout.samples_per_prompt: {settings.compares} compares responses to one prompt; give 2 or more"
+        )
