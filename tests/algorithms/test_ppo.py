@@ -254,3 +254,25 @@ def test_entropy_is_that_of_the_distribution_that_acts(name, kind, model_folder)
     assert not entropy[~mask].any()
     entropy.sum().backward()
     assert all(p.grad.isfinite().all() for p in algorithm.module.parameters() if p.grad is not None)
+
+
+def test_the_weight_of_the_kl_follows_its_target_from_batch_to_batch():
+    _, metrics = hand_experience(kl_target=0.1, kl_horizon=10)
+    assert metrics["kl_weight"].item() == pytest.approx(0.1), "what this batch was paid with"
+    algorithm = ppo(Given(LOGPROBS, VALUES), kl_target=0.1, kl_horizon=10)
+    sequences = sequences_of([3, 1])
+    algorithm.experience(rollout_of(sequences, [False, True]), [(1.0, score_stream("score", [1.0, -1.0], sequences))])
+    # A mean KL of −0.5 is far below the target: the error is held at −0.2, for 2 responses of 10.
+    assert algorithm.penalty.kl_weight == pytest.approx(0.1 * (1 - 0.2 * 2 / 10))
+
+
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+def test_the_entropy_is_asked_for_where_it_has_a_weight(name, model_folder):
+    algorithm, experience, _ = acted(str(model_folder(name)), "shared", Sampling())
+    plain = algorithm.loss(experience)
+    assert "entropy" not in plain.metric_sums
+    algorithm.config = algorithm.config.model_copy(update={"entropy_weight": 0.5})
+    report = algorithm.loss(experience)
+    entropy = report.metric_sums["entropy"]
+    assert entropy > 0
+    assert report.loss_sum.item() == pytest.approx((plain.loss_sum - 0.5 * entropy).item(), rel=1e-4)
