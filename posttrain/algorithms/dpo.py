@@ -46,6 +46,8 @@ class Config(Settings):
     def _logistic(self) -> Self:
         if self.objective == "ipo" and (self.label_smoothing > 0 or self.displacement_weight > 0):
             raise ValueError("label_smoothing and displacement_weight belong to objective sigmoid; ipo has no sigmoid")
+        if self.label_smoothing > 0 and self.displacement_weight > 0:
+            raise ValueError("label_smoothing with displacement_weight would reward displacement; give one of them")
         return self
 
     @property

@@ -111,6 +111,13 @@ def test_the_likelihood_of_what_was_preferred_is_a_mean_over_its_tokens():
     assert report.loss_sum.item() == pytest.approx(nll(1.0) + 0.2 * 2.0 / 2 + tie)
 
 
-def test_ipo_has_no_sigmoid():
-    with pytest.raises(ValueError, match="belong to objective sigmoid"):
-        Config(objective="ipo", displacement_weight=1.0)
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objective": "ipo", "displacement_weight": 1.0}, "belong to objective sigmoid"),
+        ({"label_smoothing": 0.1, "displacement_weight": 1.0}, "would reward displacement"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings, message):
+    with pytest.raises(ValueError, match=message):
+        Config(**settings)
