@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from pydantic import NonNegativeInt, PositiveInt, model_validator
 
+from posttrain.diagnostics.settings import DiagnosticsSettings
 from posttrain.reading.config_reading import merged, validated
 from posttrain.reading.config_sections import (
     AlgorithmChoice,
@@ -60,6 +61,8 @@ class RunConfig(Section):
     """How often the run is saved."""
     metrics: MetricsSettings = MetricsSettings()
     """Where metrics go."""
+    diagnostics: DiagnosticsSettings = DiagnosticsSettings()
+    """What a run is told of when its metrics show it."""
 
     @model_validator(mode="after")
     def _distinct_rewards(self) -> Self:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from posttrain import plugins, randomness
+from posttrain.assembly.journal import Journal, watch
 from posttrain.assembly.parts import RunParts, check_models
 from posttrain.assembly.pretraining import pretraining_rows, side_loss
 from posttrain.assembly.records import check_pairs, collator, load_records, measures_of, texts_of, tokenized
@@ -90,7 +91,7 @@ class Run:
     def is_reward_model(self) -> bool:
         return self.consumes in REWARD_MODEL_RECORDS
 
-    def trainer(self, folder: RunFolder, metrics: Metrics, progress: Progress) -> Trainer:
+    def trainer(self, folder: RunFolder, journal: Journal) -> Trainer:
         settings, ranks = self.config.training, self.ranks
         order = DataOrder(
             len(self.train_rows),
@@ -102,13 +103,9 @@ class Run:
         )
 
         def save(step: int, state: dict[str, Any]) -> None:
-            metadata = {"metrics_offset": metrics.offset()}
-            checkpoint.save(folder.checkpoints, step, state | {"metadata": metadata}, self.config.checkpoint.keep)
+            state |= {"journal": journal.state_dict()}
+            checkpoint.save(folder.checkpoints, step, state, self.config.checkpoint.keep)
             folder.record("running", step)
-
-        def write(step: int, values: dict[str, float]) -> None:
-            metrics.log(step, values)
-            progress.show(step, values)
 
         return Trainer(
             algorithm=self.algorithm,
@@ -118,8 +115,8 @@ class Run:
             num_steps=steps_of(settings, order.num_batches),
             seed=self.config.seed,
             ranks=ranks,
-            log=write,
-            evaluate=partial(self._evaluate, folder=folder, metrics=metrics, progress=progress),
+            log=journal.write,
+            evaluate=partial(self._evaluate, folder=folder, journal=journal),
             save=save,
             evaluate_every=self.config.evaluation.every,
             save_every=self.config.checkpoint.every,
@@ -155,7 +152,7 @@ class Run:
             for reward in self.config.rewards
         ]
 
-    def _evaluate(self, step: int, folder: RunFolder, metrics: Metrics, progress: Progress) -> None:
+    def _evaluate(self, step: int, folder: RunFolder, journal: Journal) -> None:
         values: dict[str, float] = {}
         if self.evaluation_rows and self.consumes != "rollouts":
             values |= loss_metrics(self.algorithm, self._evaluation_batches(folder), self.ranks.device)
@@ -166,11 +163,10 @@ class Run:
             rows = list(
                 zip((p.text for p in generated.prompts), generated.responses, *generated.scores.values(), strict=True)
             )
-            metrics.log_table(GENERATIONS, columns, rows, step)
+            journal.metrics.log_table(GENERATIONS, columns, rows, step)
         named = {f"evaluation/{name}": value for name, value in values.items()}
         if named:
-            metrics.log(step, named)
-            progress.show(step, named)
+            journal.write(step, named)
 
     def _evaluation_batches(self, folder: RunFolder) -> list[Any]:
         collate = self._evaluation_collator(folder.path / "cache")
@@ -241,8 +237,9 @@ def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None
         metrics = Metrics(folder.path, open_sinks(run.trackers, folder.path, folder.run_id, resolved(run.config)))
         stack.callback(metrics.close)
         progress = stack.enter_context(Progress(run.config.algorithm.name))
-        trainer = run.trainer(folder, metrics, progress)
-        metrics.truncate_to(found[1]["metadata"]["metrics_offset"] if found else 0)
+        journal = Journal(metrics, progress, watch(run.config))
+        trainer = run.trainer(folder, journal)
+        journal.load_state_dict(found[1]["journal"] if found else None)
         if found:
             _restore(trainer, found[1], folder.path)
             log.info("resuming after step %d", trainer.step)

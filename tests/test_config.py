@@ -90,6 +90,12 @@ def test_what_is_written_is_complete_and_reads_back_equal(run_file: Path, tmp_pa
     assert config.resolved(loaded)["training"]["betas"] == [0.9, 0.999]
 
 
+def test_a_diagnostic_has_its_own_threshold_or_none(run_file: Path):
+    loaded = config.load(run_file, ["diagnostics.displacement=2", "diagnostics.saturated=null"])
+    assert (loaded.diagnostics.displacement, loaded.diagnostics.saturated) == (2.0, None)
+    assert loaded.diagnostics.repetition == config.load(run_file).diagnostics.repetition is not None
+
+
 def test_the_run_folder(run_file: Path):
     assert config.load(run_file).out == "runs/run"
     assert config.load(run_file, ["out=elsewhere"]).out == "elsewhere"
@@ -146,6 +152,9 @@ def test_overrides(run_file: Path):
         ("rollout.top_ks=[1, a]", 'rollout.top_ks.1 should be a valid integer, not "a"'),
         ("evaluation.measures=[ruge]", "'ruge' is not in posttrain/evaluation/measures; did you mean rouge?"),
         ("value_model={shared_trunk: true, path: x}", "value_model: a shared trunk has no weights of its own"),
+        ("diagnostics.displacment=1", "diagnostics.displacment is not a setting; did you mean displacement?"),
+        ("diagnostics.saturated=1.5", "diagnostics.saturated should be less than or equal to 1, not 1.5"),
+        ("diagnostics.judge_falls=1.5", "diagnostics.judge_falls should be a valid integer"),
         ("rewards.7.weight=1", "override 'rewards.7.weight=1': rewards has no item 7"),
         ("seed.deep=1", "override 'seed.deep=1': seed has no item deep"),
         ("seed", "override 'seed': write it as a.b=value"),

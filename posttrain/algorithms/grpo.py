@@ -28,7 +28,7 @@ class Config(OnlineSettings):
     kl_weight: float = Field(
         0.05,
         ge=0,
-        description="weight of the KL to the reference (k3, a token) in the loss; with G responses it pulls as G/(G-1) of it",
+        description="weight of the KL to the reference (k3, a token) in the loss; G responses pull as G/(G-1) of it",
     )
     clip: float = Field(0.2, gt=0, description="the ratio earns nothing beyond 1 ± clip")
     should_scale: bool = Field(

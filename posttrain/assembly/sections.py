@@ -1,5 +1,6 @@
 """Which sections a run has to have, and which it may not have, for the records that its algorithm consumes."""
 
+from posttrain import plugins
 from posttrain.config import RunConfig
 from posttrain.errors import InputError
 from posttrain.online.settings import OnlineSettings
@@ -20,6 +21,7 @@ def check_sections(config: RunConfig, consumes: str) -> None:
         raise InputError(
             f"rollout, rewards, pretraining: algorithm {name} learns from records; leave these sections out"
         )
+    _check_judge(config, consumes)
     if consumes in REWARD_MODEL_RECORDS and config.data.evaluation is None:
         raise InputError("data.evaluation: missing; the mean and std of a reward model's scores need held-out records")
     if consumes in REWARD_MODEL_RECORDS and config.model.path is None:
@@ -33,4 +35,25 @@ def _check_groups(config: RunConfig) -> None:
     if isinstance(settings, OnlineSettings) and settings.compares is not None and samples == 1:
         raise InputError(
             f"rollout.samples_per_prompt: {settings.compares} compares responses to one prompt; give 2 or more"
+        )
+
+
+def _check_judge(config: RunConfig, consumes: str) -> None:
+    """The judge is a metric of evaluations, of which there are several, beside a reward that is learnt from."""
+    judge = config.diagnostics.judge
+    if judge is None:
+        return
+    if not config.rewards and consumes != "referenced_preferences":
+        raise InputError(f"diagnostics.judge: algorithm {config.algorithm.name} follows no reward; leave it out")
+    if config.data.evaluation is None or not config.evaluation.generate or config.evaluation.every is None:
+        raise InputError(
+            "diagnostics.judge: is read at evaluations; give data.evaluation, evaluation.generate=true and "
+            "evaluation.every"
+        )
+    known = [plugins.find("evaluation.measures", name).NAME for name in config.evaluation.measures]
+    known += [f"reward/{reward.name}" for reward in config.rewards]
+    if judge not in known:
+        raise InputError(
+            f"diagnostics.judge: {judge!r} is no metric of this run's evaluations{plugins.did_you_mean(judge, known)} "
+            f"(there: {', '.join(known) or 'none, so list one in evaluation.measures'})"
         )

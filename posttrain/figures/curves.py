@@ -41,8 +41,12 @@ def draw_curves(
     unit: str,
     level: tuple[str, float] | None = None,
     is_from_zero: bool = False,
+    marks: Sequence[tuple[float, str]] = (),
 ) -> None:
-    """Each curve over steps; `level` is the name of a value worth comparing with and the value, a dashed line."""
+    """Each curve over steps; `level` is the name of a value worth comparing with and the value, a dashed line.
+
+    `marks` are steps and names of what happened there, thin lines across the curves.
+    """
     for (tone, mark), curve in zip(SERIES, curves, strict=False):
         points = finite(curve.points)
         steps, values = [step for step, _ in points], [value for _, value in points]
@@ -64,8 +68,27 @@ def draw_curves(
         ax.set_xlim(min(seen) - 1, min(seen) + 1)
     if is_from_zero:
         ax.set_ylim(bottom=0)
+    for place, (step, name) in enumerate(marks):
+        _mark_step(ax, step, name, place)
     if len(curves) > 1 or level is not None:
         _legend_above(ax, len(curves) + (level is not None))
+
+
+def _mark_step(ax: Axes, step: float, name: str, place: int) -> None:
+    """A vertical line with its name, written on the side that has room; each further name stands lower."""
+    ax.axvline(step, color=INK.light, linestyle=(0, (1, 2)), linewidth=1.0)
+    left, right = ax.get_xlim()
+    is_late = step > (left + right) / 2
+    ax.annotate(
+        name,
+        (step, 1),
+        (-3 if is_late else 3, -2 - 10 * place),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        ha="right" if is_late else "left",
+        va="top",
+        fontsize=7.5,
+    )
 
 
 def draw_intervals(ax: Axes, cells: Mapping[str, Mapping[str, float]], unit: str) -> None:

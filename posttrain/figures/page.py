@@ -7,6 +7,8 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from posttrain.diagnostics.table import INTRODUCTION
+from posttrain.diagnostics.watching import Trip
 from posttrain.evaluation.results import MEASURES
 from posttrain.figures.answers import SideBySide, fault_kinds, pieces, visible
 from posttrain.figures.pictures import Picture
@@ -36,6 +38,7 @@ class Page:
     findings: Sequence[str] = ()
     models: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # "models" of a summary
     comparison: Sequence[Picture] = ()  # the models side by side
+    trips: Mapping[str, Sequence[Trip]] = field(default_factory=dict)  # stage, or "" for the run itself → diagnostics
     sections: Sequence[Section] = ()
     answers: Sequence[SideBySide] = ()
     answers_note: str = ""
@@ -59,11 +62,13 @@ def render(page: Page) -> str:
         "visible": visible,
         "model_label": model_label,
         "kind_label": kind_label,
+        "capitalized": lambda text: text[:1].upper() + text[1:],
         "fault_letter": fault_letters(kinds).__getitem__,
     }
     return environment.get_template("report.html.j2").render(
         page=page,
         measures=MEASURES,
+        introduction=INTRODUCTION,
         pieces=pieces,
         fault_kinds=kinds,
         fault_class={kind: f"fault-{place % _NUM_FAULT_STYLES}" for place, kind in enumerate(kinds)},

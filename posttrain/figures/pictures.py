@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 from matplotlib.axes import Axes
 
+from posttrain.diagnostics.watching import Trip
 from posttrain.figures.answers import visible
 from posttrain.figures.curves import (
     Curve,
@@ -41,8 +42,14 @@ class Picture:
     csv_link: str  # a data: address, so that the page stays one file
 
 
-def curves_picture(chart: Chart, curves: Curves, slug: str, level: tuple[str, float] | None = None) -> Picture | None:
-    """The chart's curves, or None if none of its metrics was logged."""
+def curves_picture(
+    chart: Chart,
+    curves: Curves,
+    slug: str,
+    level: tuple[str, float] | None = None,
+    trips: Sequence[Trip] = (),
+) -> Picture | None:
+    """The chart's curves, or None if none of its metrics was logged. Those of `trips` that read them are marked."""
     drawn = [
         Curve(visible(label), finite(curves[name])) for name, label in chart.metrics if finite(curves.get(name, []))
     ]
@@ -52,6 +59,10 @@ def curves_picture(chart: Chart, curves: Curves, slug: str, level: tuple[str, fl
     caption = chart.reading
     if num_left_out:
         caption += f" Left out: {num_left_out} values that are not finite numbers."
+    read_here = {name for name, _ in chart.metrics}
+    marks = [(trip.step, trip.name.replace("_", " ")) for trip in trips if trip.metric in read_here]
+    marked = " ".join(f"Marked: {name} at step {step}." for step, name in marks)
+    caption = f"{caption} {marked}".strip()
     columns = [dict(curve.points) for curve in drawn]
     steps = sorted({step for column in columns for step in column})
     rows = [(f"{step:g}", *(_figure(column.get(step)) for column in columns)) for step in steps]
@@ -60,10 +71,10 @@ def curves_picture(chart: Chart, curves: Curves, slug: str, level: tuple[str, fl
         title,
         caption,
         slug,
-        f"{title} in {chart.unit} over training steps. " + " ".join(_course(curve) for curve in drawn),
+        f"{title} in {chart.unit} over training steps. {' '.join(map(_course, drawn))} {marked}".strip(),
         ("step", *(curve.label for curve in drawn)),
         rows,
-        lambda ax: draw_curves(ax, drawn, visible(chart.unit), level, chart.is_from_zero),
+        lambda ax: draw_curves(ax, drawn, visible(chart.unit), level, chart.is_from_zero, marks),
     )
 
 

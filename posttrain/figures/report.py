@@ -1,13 +1,14 @@
 """Reports of finished runs: `report.html` for the quickstart or for one training run, and an overview as PNG."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from posttrain import durable_files
+from posttrain.diagnostics.watching import Trip
 from posttrain.errors import InputError
 from posttrain.evaluation.results import MEASURES, MeasureInfo, Summary, read_evaluation, read_summary
 from posttrain.figures.answers import SideBySide, side_by_side, visible
@@ -28,6 +29,7 @@ from posttrain.figures.run_folder import (
     read_last_generations,
     read_metrics,
     read_pair_scores,
+    read_trips,
 )
 from posttrain.figures.stages import STAGES, Chart, Stage
 from posttrain.figures.style import PAPER, chart_style, model_label
@@ -38,7 +40,7 @@ _MACHINE = ("cpu", "threads", "world_size", "platform", "python", "torch", "tran
 
 @dataclass(frozen=True)
 class ReportData:
-    """What the quickstart's report is made from. `curves` is by stage: "sft", "reward_model", "ppo", "dpo"."""
+    """What the quickstart's report is made from; `curves` and `trips` by stage: "sft", "reward_model", "ppo", "dpo"."""
 
     title: str
     machine: str
@@ -47,6 +49,7 @@ class ReportData:
     answers: Sequence[SideBySide]
     num_prompts: int
     pair_scores: tuple[Sequence[float], Sequence[float]] = ((), ())  # of preferred and of rejected answers
+    trips: Mapping[str, Sequence[Trip]] = field(default_factory=dict)
 
 
 def write_report(run_dir: Path) -> Path:
@@ -78,6 +81,7 @@ def read_quickstart(run_dir: Path) -> ReportData:
         answers=answers[:NUM_ANSWERS],
         num_prompts=len(answers),
         pair_scores=read_pair_scores(scores) if scores.is_file() else ((), ()),
+        trips={name: read_trips(path) for name, path in logs.items() if path.is_file()},
     )
 
 
@@ -88,12 +92,12 @@ def write_run(run_dir: Path) -> Path:
 
 def run_page(run_dir: Path) -> Page:
     """Raises InputError if the folder has no metrics.jsonl."""
-    curves = read_metrics(run_dir / "metrics.jsonl")
+    curves, trips = read_metrics(run_dir / "metrics.jsonl"), read_trips(run_dir / "metrics.jsonl")
     groups: dict[str, list[Picture]] = {}
     for place, name in enumerate(sorted(curves)):
         group, _, rest = name.partition("/") if "/" in name else ("run", "", name)
         chart = Chart(rest, "", ((name, rest),), "")
-        picture = curves_picture(chart, curves, f"metric-{place}")
+        picture = curves_picture(chart, curves, f"metric-{place}", trips=trips)
         if picture is not None:
             groups.setdefault(group, []).append(picture)
     step, generations = read_last_generations(run_dir / "generations")
@@ -101,6 +105,7 @@ def run_page(run_dir: Path) -> Page:
     return Page(
         title=f"Training run {visible(run_dir.resolve().name)}",
         machine=_versions(run_dir),
+        trips={"": trips},
         sections=[Section(visible(group.capitalize()), pictures=pictures) for group, pictures in groups.items()],
         generations=generations[:NUM_ANSWERS],
         generations_step=step,
@@ -118,6 +123,7 @@ def quickstart_page(data: ReportData) -> Page:
         findings=findings(data.summary),
         models=models,
         comparison=_comparison_pictures(data.summary),
+        trips={stage.title: data.trips.get(stage.folder, ()) for stage in STAGES},
         sections=[_stage_section(stage, data) for stage in STAGES],
         answers=data.answers,
         answers_note=note,
@@ -194,13 +200,13 @@ def _comparison_pictures(summary: Summary) -> list[Picture]:
 
 
 def _stage_section(stage: Stage, data: ReportData) -> Section:
-    curves = data.curves.get(stage.folder, {})
+    curves, trips = data.curves.get(stage.folder, {}), data.trips.get(stage.folder, ())
     facts = data.summary["reward_model"] if stage.folder == "reward_model" else {}
     pictures, absent = [], []
     for place, chart in enumerate(stage.charts):
         level = facts.get(chart.level[0]) if chart.level else None
         marked = (chart.level[1], float(level)) if chart.level and isinstance(level, int | float) else None
-        picture = curves_picture(chart, curves, f"{stage.folder.replace('_', '-')}-{place}", marked)
+        picture = curves_picture(chart, curves, f"{stage.folder.replace('_', '-')}-{place}", marked, trips)
         if picture is not None:
             pictures.append(picture)
         if not chart.is_optional:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from posttrain.data.jsonl import read_rows
+from posttrain.diagnostics.table import BY_NAME
+from posttrain.diagnostics.watching import Trip
 from posttrain.errors import InputError
 
 Curves = dict[str, list[tuple[float, float]]]
@@ -40,6 +42,24 @@ def read_metrics(path: Path) -> Curves:
             if name != "step" and (value is None or _is_number(value)):
                 by_name.setdefault(name, {})[float(step)] = math.nan if value is None else float(value)
     return {name: sorted(points.items()) for name, points in by_name.items()}
+
+
+def read_trips(path: Path) -> list[Trip]:
+    """The diagnostics that metrics.jsonl tells of, in their order."""
+    trips = []
+    for place, row in _logged_rows(path):
+        if "diagnostic" not in row:
+            continue
+        step, found = row.get("step"), row["diagnostic"]
+        if not isinstance(found, dict) or not _is_number(step):
+            raise InputError(f'{place}: expected a step and an object under "diagnostic"')
+        name, metric, value, threshold = (found.get(key) for key in ("name", "metric", "value", "threshold"))
+        if name not in BY_NAME:
+            raise InputError(f"{place}: {name!r} is no diagnostic of this version; report with the one that trained")
+        if not (isinstance(metric, str) and _is_number(value) and _is_number(threshold)):
+            raise InputError(f'{place}: expected a "metric", and numbers under "value" and "threshold"')
+        trips.append(Trip(name, metric, int(step), value, threshold))
+    return trips
 
 
 def read_last_generations(folder: Path) -> tuple[int, list[Generation]]:

@@ -8,8 +8,12 @@ from torch import Tensor
 
 from posttrain.batches import Experience, Prompts, RewardStream, Rollout
 from posttrain.errors import NumericStop
+from posttrain.functional.response_statistics import correlation, joint_moments, repeated_share
 from posttrain.interfaces import AgainstGreedy, OnlineAlgorithm, Reward, RolloutEngine
 from posttrain.training.distributed import Ranks
+
+REPEATED = 3
+"""Tokens of the pieces of a response that are looked for again in it."""
 
 
 @dataclass(frozen=True)
@@ -54,13 +58,21 @@ class Act:
         self, metrics: dict[str, Tensor], rollout: Rollout, weighted: Sequence[tuple[float, RewardStream]]
     ) -> dict[str, float]:
         """Means over the responses of all ranks, which hold equally many."""
-        metrics = dict(metrics)
+        metrics, sequences = dict(metrics), rollout.sequences
         metrics["reward"] = torch.stack([weight * stream.totals().mean() for weight, stream in weighted]).sum()
         for _, stream in weighted:
             metrics[f"reward/{stream.name}"] = stream.totals().mean()
             share = stream.num_truncated / len(rollout)
             metrics[f"reward_truncated_share/{stream.name}"] = torch.tensor(share, device=stream.values.device)
-        metrics["length"] = rollout.sequences.lengths.float().mean()
+        metrics["length"] = sequences.lengths.float().mean()
         metrics["cut_share"] = rollout.is_cut.float().mean()
-        values = self.ranks.sum(torch.stack([value.double() for value in metrics.values()])) / self.ranks.size
-        return dict(zip(metrics, values.tolist(), strict=True))
+        metrics["repetition"] = repeated_share(sequences.response_ids, sequences.response_mask, REPEATED).mean()
+        rewards = torch.stack([weight * stream.totals() for weight, stream in weighted]).sum(0)
+        with_length = joint_moments(rewards, sequences.lengths.float())
+        of_rank = torch.cat([torch.stack([value.double() for value in metrics.values()]), with_length])
+        values = self.ranks.sum(of_rank) / self.ranks.size
+        means = dict(zip(metrics, values[: len(metrics)].tolist(), strict=True))
+        means["reward_length_correlation"] = float(correlation(values[len(metrics) :]))
+        if "kl" in means:
+            means["kl_per_token"] = means["kl"] / max(means["length"], 1.0)
+        return means

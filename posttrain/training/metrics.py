@@ -1,6 +1,7 @@
 """What a run measures: always into files of the run folder, and on request to a tracker as well.
 
-    metrics.jsonl              {"step": 3, "loss": 0.52, ...}
+    metrics.jsonl              {"step": 3, "loss": 0.52, ...}, and for a diagnostic that tripped a line of its own:
+                               {"step": 3, "diagnostic": {"name": ..., "metric": ..., "value": ..., "threshold": ...}}
     timings.jsonl              {"step": 3, "seconds": 1.9}: seconds of training at each line of metrics.jsonl
     generations/step_3.jsonl   one object a row of the table of that evaluation
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from posttrain import durable_files
+from posttrain.diagnostics.watching import Trip
 from posttrain.errors import InputError
 from posttrain.settings import Settings
 
@@ -68,11 +70,21 @@ class Metrics:
         numbers = {name: value if isinstance(value, int) else float(value) for name, value in values.items()}
         nonfinite = [name for name, value in numbers.items() if not math.isfinite(value)]
         line: dict[str, Any] = {"step": step, **numbers, **dict.fromkeys(nonfinite)}
-        seconds = round(time.monotonic() - self._started, 3)
-        _append(self._timings, {"step": step, "seconds": seconds})
-        _append(self._lines, {**line, "nonfinite": nonfinite} if nonfinite else line)
+        self._write({**line, "nonfinite": nonfinite} if nonfinite else line)
         for sink in self._sinks:
             sink.log(step, numbers)
+
+    def log_trip(self, trip: Trip) -> None:
+        """Append the line of a diagnostic; a tracker gets the value as `diagnostics/NAME`."""
+        found = {name: getattr(trip, name) for name in ("name", "metric", "value", "threshold")}
+        self._write({"step": trip.step, "diagnostic": found})
+        for sink in self._sinks:
+            sink.log(trip.step, {f"diagnostics/{trip.name}": trip.value})
+
+    def _write(self, line: Mapping[str, Any]) -> None:
+        seconds = round(time.monotonic() - self._started, 3)
+        _append(self._timings, {"step": line["step"], "seconds": seconds})
+        _append(self._lines, line)
 
     def log_table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Cell]], step: int) -> Path:
         """Write a table of one evaluation: prompts, answers and rewards, usually under the name `GENERATIONS`."""

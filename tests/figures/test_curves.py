@@ -60,6 +60,18 @@ def test_values_that_are_not_finite_are_not_drawn():
     assert np.asarray(ax.lines[0].get_ydata()).tolist() == [1.0, 2.0]
 
 
+def test_a_mark_is_a_thin_line_whose_name_stays_inside():
+    figure, ax = axes()
+    points = [(step, float(step)) for step in range(1, 11)]
+    draw_curves(ax, [Curve("KL", points)], "nats", marks=[(2, "kl per token"), (10, "kl growth")])
+    figure.canvas.draw()
+    assert [np.asarray(line.get_xdata()).tolist() for line in ax.lines[1:]] == [[2, 2], [10, 10]]
+    assert [text.get_text() for text in ax.texts] == ["kl per token", "kl growth"]
+    boxes = [text.get_window_extent() for text in ax.texts]
+    assert not boxes[0].overlaps(boxes[1])
+    assert all(figure.bbox.x0 <= box.x0 and box.x1 <= figure.bbox.x1 for box in boxes)
+
+
 def test_names_of_near_points_do_not_cover_each_other():
     figure, ax = axes()
     reward = {

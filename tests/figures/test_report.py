@@ -204,6 +204,37 @@ def test_run_report_shows_metrics_generations_and_config(quickstart, tmp_path):
     assert any("Left out: 1 values that are not finite" in caption for caption in outline.words("figcaption"))
 
 
+def write_trip(metrics, step, name, metric):
+    found = {"name": name, "metric": metric, "value": 0.5, "threshold": 0.25}
+    with metrics.open("a") as log:
+        log.write(json.dumps({"step": step, "diagnostic": found}) + "\n")
+
+
+def test_diagnostics_are_explained_and_marked_on_the_curve_that_they_read(quickstart, tmp_path):
+    folder = copy(quickstart, tmp_path)
+    write_trip(folder / "ppo" / "metrics.jsonl", 40, "clip_fraction", "train/clip_fraction")
+    write_trip(folder / "dpo" / "metrics.jsonl", 30, "saturated", "train/saturated")
+    for path, stages in ((folder, ("PPO: ", "DPO: ")), (folder / "ppo", ("",))):
+        outline = Outline(write_report(path).read_text())
+        assert "Diagnostics" in outline.words("h2")
+        assert any("they diagnose and do not prophesy" in text for text in outline.words("p"))
+        names = (f"{stage}{name}" for stage, name in zip(stages, ("clip fraction", "saturated"), strict=False))
+        assert {*names} <= set(outline.words("b"))
+        told = next(text for text in outline.words("li") if "at step 40" in text)
+        assert "(train/clip_fraction). Share of actions beyond the clip, mean of the last 5 batches: 0.5, above" in told
+        assert "gives no gradient, because earlier steps" in told
+        assert "To try: Lower training.learning_rate" in told
+        captions = [text for text in outline.words("figcaption") if "Marked" in text]
+        assert len(captions) == 1, "the saturated share of these pairs was not logged"
+        assert "Marked: clip fraction at step 40." in captions[0]
+        assert any("Marked: clip fraction at step 40." in svg["aria-label"] for svg in outline.all("svg"))
+
+
+def test_a_page_without_diagnostics_says_nothing_of_them(outline):
+    assert "Diagnostics" not in outline.words("h2")
+    assert not any("Marked" in text for text in outline.words("figcaption"))
+
+
 def test_the_kind_of_folder_decides_the_report(quickstart, tmp_path):
     folder = copy(quickstart, tmp_path)
     assert "The models compared" in write_report(folder).read_text()

@@ -5,8 +5,11 @@ import math
 
 import pytest
 
+from posttrain.diagnostics.watching import Trip
 from posttrain.errors import InputError
-from posttrain.figures.run_folder import flatten, read_last_generations, read_metrics, read_pair_scores
+from posttrain.figures.run_folder import flatten, read_last_generations, read_metrics, read_pair_scores, read_trips
+
+FOUND = {"name": "saturated", "metric": "train/saturated", "value": 0.75, "threshold": 0.5}
 
 
 def write(path, text):
@@ -35,6 +38,29 @@ def test_an_unfinished_last_line_is_left_out(tmp_path):
 def test_a_damaged_line_is_named(tmp_path, line):
     with pytest.raises(InputError, match=r"metrics\.jsonl:2: "):
         read_metrics(write(tmp_path / "metrics.jsonl", '{"step": 1, "a": 1}\n' + line + "\n"))
+
+
+def test_diagnostics_are_no_curves(tmp_path):
+    lines = [{"step": 6, "train/saturated": 0.9}, {"step": 6, "diagnostic": FOUND}]
+    path = write(tmp_path / "metrics.jsonl", "".join(json.dumps(line) + "\n" for line in lines))
+    assert read_metrics(path) == {"train/saturated": [(6.0, 0.9)]}
+    assert read_trips(path) == [Trip("saturated", "train/saturated", 6, 0.75, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("step", "found"),
+    [
+        (6, 3),
+        ("six", FOUND),
+        (6, FOUND | {"name": "saturation"}),
+        (6, FOUND | {"metric": None}),
+        (6, FOUND | {"value": "much"}),
+    ],
+)
+def test_a_damaged_diagnostic_is_named(tmp_path, step, found):
+    line = json.dumps({"step": step, "diagnostic": found}) + "\n"
+    with pytest.raises(InputError, match=r"metrics\.jsonl:2: "):
+        read_trips(write(tmp_path / "metrics.jsonl", '{"step": 1, "a": 1}\n' + line))
 
 
 def test_missing_metrics_are_named(tmp_path):

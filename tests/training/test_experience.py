@@ -85,6 +85,10 @@ def test_means_by_hand():
             "reward_truncated_share/second": 0,
             "length": 3,
             "cut_share": 0.25,
+            "repetition": 0,
+            # rewards 2, 4, 5, 11 and lengths 2, 5, 1, 4: deviations −3.5, −1.5, −0.5, 5.5 and −1, 2, −2, 1
+            "reward_length_correlation": (3.5 - 3 + 1 + 5.5) / (45 * 10) ** 0.5,
+            "kl_per_token": 0.5 / 3,
         }
     )
     assert len(rollout) == 4

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from posttrain.diagnostics.watching import Trip
 from posttrain.errors import EnvironmentFault, InputError
 from posttrain.training import metrics as metrics_module
 from posttrain.training.metrics import GENERATIONS, Config, Metrics, WandbSettings, check_trackers, open_sinks
@@ -38,6 +39,16 @@ def test_a_line_is_there_as_soon_as_it_is_logged(tmp_path: Path):
     timing = json.loads((tmp_path / "timings.jsonl").read_text())
     assert timing.keys() == {"step", "seconds"}
     assert timing["step"] == 1
+
+
+def test_a_diagnostic_has_a_line_of_its_own_and_a_value_at_the_trackers(tmp_path: Path):
+    listener = Listener()
+    metrics = Metrics(tmp_path, [listener])
+    metrics.log_trip(Trip("saturated", "train/saturated", 7, 0.75, 0.5))
+    found = {"name": "saturated", "metric": "train/saturated", "value": 0.75, "threshold": 0.5}
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {"step": 7, "diagnostic": found}
+    assert json.loads((tmp_path / "timings.jsonl").read_text())["step"] == 7
+    assert listener.heard == [(7, {"diagnostics/saturated": 0.75})]
 
 
 def test_what_is_not_finite_is_null_and_named(tmp_path: Path):
