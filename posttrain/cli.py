@@ -66,7 +66,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args(argv)
     # argparse takes positionals in one piece: overrides that follow an option are left over
     late_overrides = [word for word in rest if "=" in word and not word.startswith("-")]
-    if rest != late_overrides or (rest and arguments.run not in (_train, _evaluate)):
+    if rest != late_overrides or (rest and arguments.run not in (_train, _evaluate, _frontier)):
         parser.error(f"not understood: {' '.join(word for word in rest)} (see posttrain {arguments.command} --help)")
     if late_overrides:
         arguments.overrides += late_overrides
@@ -113,6 +113,16 @@ def _describe_training(command: AddCommand) -> None:
         action="store_true",
         help="go on under other versions, thread counts or settings, not to the same bits",
     )
+
+    frontier = command(
+        "frontier", _frontier, "Sweep KL weights of several methods and draw what each gains for how far it moves."
+    )
+    frontier.add_argument("config", type=Path, metavar="CONFIG.yaml", help="a whole sweep")
+    frontier.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the file's")
+    frontier.add_argument(
+        "--out", type=Path, help="folder, which may hold a part of it (runs/frontier/NAME for NAME.yaml)"
+    )
+    frontier.add_argument("--quick", action="store_true", help="the small grid that the file names")
 
     report = command("report", _report, "Write report.html of a run: one self-contained file.")
     report.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
@@ -187,6 +197,16 @@ def _resume(arguments: argparse.Namespace) -> None:
     from posttrain import run
 
     run.resume(arguments.run_dir, arguments.allow_inexact)
+
+
+def _frontier(arguments: argparse.Namespace) -> None:
+    from posttrain.frontier import settings
+
+    config, points = settings.load(arguments.config, arguments.overrides, arguments.quick)
+
+    from posttrain.frontier import sweep  # after the configuration is known to be sound, as above
+
+    sweep.main(config, points, arguments.out or Path("runs/frontier", arguments.config.stem))
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -16,7 +16,7 @@ from posttrain import cli
 from posttrain.errors import EnvironmentFault, InputError, NumericStop
 from posttrain.training.signals import Interrupted
 
-COMMANDS = ("quickstart", "train", "resume", "sample", "chat", "score", "evaluate", "report")
+COMMANDS = ("quickstart", "frontier", "train", "resume", "sample", "chat", "score", "evaluate", "report")
 
 
 def run_cli(*arguments: str) -> subprocess.CompletedProcess[str]:

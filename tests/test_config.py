@@ -247,8 +247,13 @@ def test_every_setting_is_described(section: type[BaseModel]):
     assert [name for name, field in section.model_fields.items() if not field.description] == []
 
 
+CONFIGS = Path(__file__).parents[1] / "configs"
+
+
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "configs").rglob("*.yaml")), ids=lambda path: path.stem
+    "path",
+    [path for path in sorted(CONFIGS.rglob("*.yaml")) if path.parent.name != "frontier"],  # those are whole sweeps
+    ids=lambda path: path.stem,
 )
 def test_a_committed_config_is_sound(path: Path):
     config.load(path)

@@ -67,7 +67,7 @@ def curves_picture(
     steps = sorted({step for column in columns for step in column})
     rows = [(f"{step:g}", *(_figure(column.get(step)) for column in columns)) for step in steps]
     title = visible(chart.title)
-    return _picture(
+    return picture(
         title,
         caption,
         slug,
@@ -82,7 +82,7 @@ def intervals_picture(label: str, cells: Cells, slug: str) -> Picture:
     rows = [
         (model_label(name), *(_figure(cell[end]) for end in ("mean", "low", "high"))) for name, cell in cells.items()
     ]
-    return _picture(
+    return picture(
         f"{label} by model",
         "Mean over the evaluation prompts; bars are 95 % bootstrap intervals.",
         slug,
@@ -97,7 +97,7 @@ def trade_off_picture(label: str, reward: Cells, kl: Cells, slug: str) -> Pictur
     rows = [
         (model_label(name), _figure(kl[name]["mean"]), _figure(reward[name]["mean"])) for name in reward if name in kl
     ]
-    return _picture(
+    return picture(
         f"{label} against KL",
         "What each method gained for how far it moved from the SFT model; up and to the left is better.",
         slug,
@@ -111,7 +111,7 @@ def trade_off_picture(label: str, reward: Cells, kl: Cells, slug: str) -> Pictur
 def score_pictures(better: Sequence[float], worse: Sequence[float]) -> list[Picture]:
     """The histogram of the reward model's scores and its reliability diagram."""
     means = sum(better) / len(better), sum(worse) / len(worse)
-    histogram = _picture(
+    histogram = picture(
         "Scores of held-out answers",
         "The further apart the two humps, the more the reward model can tell.",
         "score-histogram",
@@ -121,7 +121,7 @@ def score_pictures(better: Sequence[float], worse: Sequence[float]) -> list[Pict
         lambda ax: draw_score_histogram(ax, better, worse),
     )
     bins = [(_figure(sure), _figure(right), str(count)) for sure, right, count in reliability(better, worse)]
-    diagram = _picture(
+    diagram = picture(
         "Is its confidence earned?",
         "Pairs in bins of equal count. Below the dashed line the model is surer than it should be.",
         "reliability",
@@ -133,7 +133,7 @@ def score_pictures(better: Sequence[float], worse: Sequence[float]) -> list[Pict
     return [histogram, diagram]
 
 
-def _picture(
+def picture(
     title: str,
     caption: str,
     slug: str,
@@ -141,9 +141,10 @@ def _picture(
     header: tuple[str, ...],
     rows: Sequence[tuple[str, ...]],
     draw: Callable[[Axes], None],
+    height: float = SIZE[1],
 ) -> Picture:
     with chart_style():
-        figure, ax = one_chart(SIZE[1])
+        figure, ax = one_chart(height)
         draw(ax)
         svg = Markup(inline_svg(figure, slug, description))
     shown = [rows[place * (len(rows) - 1) // (_TABLE_ROWS - 1)] for place in range(_TABLE_ROWS)]

@@ -79,6 +79,35 @@ def test_imdb_sentiment(needs):
     assert min(one["kl"]["mean"] for one in found[1:]) > 1e-4
 
 
+def test_the_frontier_of_imdb(needs):
+    needs("imdb", "stories260k")
+    records, online = (
+        ("data.train.num=6", "training.batch_size=2"),
+        ("training.num_steps=1", "rollout.max_new_tokens=6"),
+    )
+    held_out = ("data.evaluation.start=6", "data.evaluation.num=3")
+    few = {
+        "sft": (*records, *held_out, "training.num_epochs=1"),
+        "judge": (*records, *held_out, "training.num_epochs=1"),
+        "reward_model": ("training.num_epochs=1", "training.batch_size=2"),
+        "methods.ppo.run": (*records, *held_out, *online, "training.minibatch_size=2", "evaluation.every=1"),
+        "methods.ppo_true.run": (*records, *online, "training.minibatch_size=2"),
+        "methods.dpo.run": ("training.num_epochs=1", "evaluation.num_examples=2"),
+    }
+    shared = (
+        "num_threads=1", "max_new_tokens=6", "labels.prompts.num=6", "labels.num_held_out=2", "measuring.num_samples=2",
+        "measuring.prompts.start=6", "measuring.prompts.num=4", "methods.best_of_n.best_of=[2]",
+    )  # fmt: skip
+    settings = [f"{part}.{each}" for part, some in few.items() for each in some]
+    posttrain("frontier", str(CONFIGS / "frontier/imdb.yaml"), "--quick", "--out", "out", *settings, *shared)
+    points = json.loads(Path("out/results.json").read_text())["points"]
+    assert [point["method"] for point in points] == [
+        "sft", "best_of_n", "ppo", "ppo_true", "dpo", "dpop", "preferred_sft"
+    ]  # fmt: skip
+    assert min(point["measures"]["kl"]["mean"] for point in points[1:]) > 1e-5
+    assert Path("out/frontier.png").exists()
+
+
 def test_qa_feedback(needs):
     needs("qa_feedback")
     train("qa_feedback/base", *SHORT, "training.num_epochs=1", "model.tokenizer.vocab_size=400")
