@@ -6,6 +6,7 @@ slows all of them; what is written is the median over the turns.
 
 import argparse
 import json
+import math
 import os
 import platform
 import statistics
@@ -110,10 +111,15 @@ def lines_of(row: Row, turns: Mapping[str, Sequence[Mapping[str, Any]]]) -> list
     for contender, theirs in turns.items():
         speed, memory = (median(theirs, key) for key in ("per_second", "above_model_mb"))
         times = "" if theirs is ours else f"{median(ours, 'per_second') / speed:.1f}×"
-        share = "" if theirs is ours else f"{median(ours, 'above_model_mb') / memory:.2f}"
+        share = "" if theirs is ours or not memory > 0 else f"{median(ours, 'above_model_mb') / memory:.2f}"
         unit = f"{theirs[0]['unit']} a second"
-        lines.append(f"| {row.name} | {contender} | {speed:.1f} | {unit} | {times} | {memory:.0f} | {share} |")
+        lines.append(f"| {row.name} | {contender} | {speed:.1f} | {unit} | {times} | {megabytes(memory)} | {share} |")
     return lines
+
+
+def megabytes(memory: float) -> str:
+    """Nothing where it was not measured."""
+    return "" if math.isnan(memory) else f"{memory:.0f}"
 
 
 def table(titles: Sequence[str], lines: Sequence[str]) -> str:
@@ -151,7 +157,7 @@ def growths(found: Mapping[str, Any]) -> list[str]:
     for name, turns in found.get(GROWTH.name, {}).items():
         unit = turns[0]["unit"]
         microseconds = 1e6 / median(turns, "per_second")
-        lines.append(f"| {name} | {microseconds:.0f} | {unit} | {median(turns, 'above_model_mb'):.0f} |")
+        lines.append(f"| {name} | {microseconds:.0f} | {unit} | {megabytes(median(turns, 'above_model_mb'))} |")
     return lines
 
 
