@@ -82,7 +82,7 @@ class Run:
         if self.config.model.compute_dtype != "auto":
             return self.config
         start, device = self.parts.start, self.ranks.device
-        dtype = faster_dtype(LanguageModel(start.model).to(device), start.model.config.vocab_size, device)
+        dtype = faster_dtype(LanguageModel(start.model).to(device), start.model.config, device)
         log.info("model.compute_dtype=auto: %s is faster here", dtype)
         model = self.config.model.model_copy(update={"compute_dtype": str(dtype).removeprefix("torch.")})
         return self.config.model_copy(update={"model": model})

@@ -1,8 +1,7 @@
 """Advantage actor-critic: one pass, no ratio, an entropy bonus (Mnih et al. 2016, arXiv:1602.01783)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -14,6 +13,7 @@ from posttrain.functional.policy_gradient import value_loss
 from posttrain.interfaces import LossReport, Parts
 from posttrain.online.actor_critic import actor_critic_experience
 from posttrain.online.kl_penalty import KLPenalty, kl_penalty
+from posttrain.online.method import OnlineMethod
 from posttrain.online.settings import ActorCriticSettings
 from posttrain.online.views import View
 
@@ -29,7 +29,7 @@ def build(config: Config, parts: Parts) -> "A2C":
 
 
 @dataclass
-class A2C:
+class A2C(OnlineMethod):
     config: Config
     module: nn.Module
     penalty: KLPenalty
@@ -60,18 +60,3 @@ class A2C:
             total = masked_sum(each, of_tokens)
             loss, metrics["entropy"] = loss - config.entropy_weight * total, total.detach()
         return LossReport(loss, mask.sum(), metrics, {"entropy": of_tokens.sum()} if entropy else {})
-
-    def should_leave_batch(self, metrics: Mapping[str, float]) -> bool:
-        return False
-
-    def after_batch(self, metrics: Mapping[str, float]) -> None:
-        pass
-
-    def should_stop(self, metrics: Mapping[str, float]) -> str | None:
-        return self.penalty.stop_reason(metrics)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"penalty": self.penalty.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.penalty.load_state_dict(state["penalty"])

@@ -3,9 +3,9 @@
 Source: Shao et al. 2024, DeepSeekMath, arXiv:2402.03300, section 4.1. Its KL to the reference stands in the loss.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -19,6 +19,7 @@ from posttrain.functional.policy_gradient import clipped_surrogate_loss, is_clip
 from posttrain.interfaces import LossReport, Parts
 from posttrain.online.groups import groups_of
 from posttrain.online.kl_penalty import KLPenalty, kl_penalty
+from posttrain.online.method import OnlineMethod
 from posttrain.online.settings import OnlineSettings
 
 CONSUMES = "rollouts"
@@ -48,7 +49,7 @@ def build(config: Config, parts: Parts) -> "GRPO":
 
 
 @dataclass
-class GRPO:
+class GRPO(OnlineMethod):
     config: Config
     module: nn.Module
     penalty: KLPenalty
@@ -95,18 +96,3 @@ class GRPO:
             "update_kl": masked_sum(k3(-log_ratio), mask),
         }
         return LossReport(loss, count, metrics, dict.fromkeys(metrics, num.sum()))
-
-    def should_leave_batch(self, metrics: Mapping[str, float]) -> bool:
-        return False
-
-    def after_batch(self, metrics: Mapping[str, float]) -> None:
-        pass
-
-    def should_stop(self, metrics: Mapping[str, float]) -> str | None:
-        return self.penalty.stop_reason(metrics)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"penalty": self.penalty.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.penalty.load_state_dict(state["penalty"])

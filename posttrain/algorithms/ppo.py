@@ -16,6 +16,7 @@ from posttrain.functional.policy_gradient import clipped_surrogate_loss, clipped
 from posttrain.interfaces import LossReport, Parts
 from posttrain.online.actor_critic import actor_critic_experience
 from posttrain.online.kl_penalty import KLPenalty, kl_penalty
+from posttrain.online.method import OnlineMethod
 from posttrain.online.settings import ActorCriticSettings
 from posttrain.online.views import View
 
@@ -42,7 +43,7 @@ def build(config: Config, parts: Parts) -> "PPO":
 
 
 @dataclass
-class PPO:
+class PPO(OnlineMethod):
     config: Config
     module: nn.Module
     penalty: KLPenalty
@@ -100,12 +101,9 @@ class PPO:
                 self.update_kl_weight, metrics["update_kl"], self.config.update_kl_target
             )
 
-    def should_stop(self, metrics: Mapping[str, float]) -> str | None:
-        return self.penalty.stop_reason(metrics)
-
     def state_dict(self) -> dict[str, Any]:
-        return {"penalty": self.penalty.state_dict(), "update_kl_weight": self.update_kl_weight}
+        return super().state_dict() | {"update_kl_weight": self.update_kl_weight}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.penalty.load_state_dict(state["penalty"])
+        super().load_state_dict(state)
         self.update_kl_weight = state["update_kl_weight"]

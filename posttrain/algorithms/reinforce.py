@@ -17,6 +17,7 @@ from posttrain.functional.policy_gradient import explained_variance, value_loss
 from posttrain.interfaces import LossReport, Parts
 from posttrain.online.groups import groups_of
 from posttrain.online.kl_penalty import KLPenalty, kl_penalty
+from posttrain.online.method import OnlineMethod
 from posttrain.online.settings import OnlineSettings
 from posttrain.online.views import View
 
@@ -47,7 +48,7 @@ def build(config: Config, parts: Parts) -> "Reinforce":
 
 
 @dataclass
-class Reinforce:
+class Reinforce(OnlineMethod):
     config: Config
     module: nn.Module
     penalty: KLPenalty
@@ -114,20 +115,11 @@ class Reinforce:
         metrics = {"policy_loss": policy_loss.detach(), "ratio": ratio}
         return LossReport(policy_loss, of_tokens.any(-1).sum(), metrics, {"ratio": mask.sum()})
 
-    def should_leave_batch(self, metrics: Mapping[str, float]) -> bool:
-        return False
-
-    def after_batch(self, metrics: Mapping[str, float]) -> None:
-        pass
-
-    def should_stop(self, metrics: Mapping[str, float]) -> str | None:
-        return self.penalty.stop_reason(metrics)
-
     def state_dict(self) -> dict[str, Any]:
-        return {"penalty": self.penalty.state_dict(), "running_mean": self.running_mean}
+        return super().state_dict() | {"running_mean": self.running_mean}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.penalty.load_state_dict(state["penalty"])
+        super().load_state_dict(state)
         self.running_mean = state["running_mean"]
 
 

@@ -4,9 +4,8 @@ Also called best-of-n fine-tuning, or RAFT (Dong et al. 2023, arXiv:2304.06767).
 and of steps holds the policy near the reference; the KL is measured where a limit or weight asks for it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from pydantic import Field
@@ -18,6 +17,7 @@ from posttrain.functional.masked import masked_sum
 from posttrain.interfaces import LossReport, Parts
 from posttrain.online.groups import groups_of
 from posttrain.online.kl_penalty import KLPenalty, kl_penalty
+from posttrain.online.method import OnlineMethod
 from posttrain.online.settings import OnlineSettings
 
 CONSUMES = "rollouts"
@@ -36,7 +36,7 @@ def build(config: Config, parts: Parts) -> "RejectionSampling":
 
 
 @dataclass
-class RejectionSampling:
+class RejectionSampling(OnlineMethod):
     config: Config
     module: nn.Module
     penalty: KLPenalty
@@ -59,18 +59,3 @@ class RejectionSampling:
         """−log π, summed over tokens; the count is their number."""
         mask = batch.sequences.action_mask
         return LossReport(masked_sum(-self.module(batch.sequences), mask), mask.sum(), {}, {})
-
-    def should_leave_batch(self, metrics: Mapping[str, float]) -> bool:
-        return False
-
-    def after_batch(self, metrics: Mapping[str, float]) -> None:
-        pass
-
-    def should_stop(self, metrics: Mapping[str, float]) -> str | None:
-        return self.penalty.stop_reason(metrics)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"penalty": self.penalty.state_dict()}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self.penalty.load_state_dict(state["penalty"])

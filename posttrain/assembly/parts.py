@@ -27,7 +27,7 @@ from posttrain.models.loading import (
 )
 from posttrain.models.scorer import TieScorer
 from posttrain.models.tokenizer import train_tokenizer
-from posttrain.training.distributed import Ranks
+from posttrain.training.distributed import Ranks, start_ranks
 
 SEQ2SEQ_TYPES = ("t5", "mt5", "umt5", "longt5", "bart", "mbart", "pegasus")
 
@@ -47,6 +47,13 @@ def check_models(config: RunConfig) -> None:
             locate(path)
         except InputError as error:
             raise InputError(f"{', '.join(name for name in named if named[name] == path)}: {error}") from error
+
+
+def load_frozen(path: str) -> tuple[LanguageModel, Pretrained]:
+    """A language model on this machine's device, without dropout and gradients."""
+    device = start_ranks().device
+    start = load_language_model(path, 0.0)
+    return freeze(LanguageModel(start.model)).to(device), start
 
 
 @dataclass

@@ -7,7 +7,8 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from posttrain.commands.answering import ANY_LENGTH, load_frozen
+from posttrain.assembly.parts import load_frozen
+from posttrain.commands.answering import ANY_LENGTH
 from posttrain.data.chat import Message, render, without_control_tokens
 from posttrain.data.collate import Encoder, collate_prompts
 from posttrain.data.records import Prompt

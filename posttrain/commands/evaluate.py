@@ -24,10 +24,11 @@ from torch import nn
 from posttrain import config, durable_files, plugins
 from posttrain.algorithms import judgement_reward_model, preference_reward_model
 from posttrain.algorithms.sft import SFT
+from posttrain.assembly.parts import load_frozen
 from posttrain.assembly.records import measures_of, tokenized
-from posttrain.commands.answering import check_output, load_frozen
-from posttrain.commands.score import decided
+from posttrain.commands.answering import check_output
 from posttrain.config import RunConfig
+from posttrain.data.agreement import decided
 from posttrain.data.collate import Tokenized, judgements, preferences, recorded
 from posttrain.data.records import Comparison, Judgement, Record
 from posttrain.errors import InputError, NumericStop

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from pydantic import Field, ValidationError
 
 from posttrain import config, durable_files
+from posttrain.assembly.parts import load_frozen
 from posttrain.batches import Prompts
-from posttrain.commands.answering import ANY_LENGTH, check_output, load_frozen
+from posttrain.commands.answering import ANY_LENGTH, check_output
 from posttrain.commands.best_of import best_of
 from posttrain.data.collate import Encoder, Tokenized, prompt_of, prompts, tokenize
 from posttrain.data.jsonl import write_rows

@@ -17,6 +17,7 @@ import torch
 
 from posttrain import durable_files
 from posttrain.commands.answering import ANY_LENGTH, check_output
+from posttrain.data.agreement import decided
 from posttrain.data.collate import Encoder, collate_prompts, collate_sequences
 from posttrain.data.fields import as_text, items, text
 from posttrain.data.jsonl import Row, read_rows, write_rows
@@ -199,16 +200,6 @@ def _check_finite(scores: Sequence[Sequence[float]], source: str) -> None:
     wrong = [place for place, some in enumerate(scores, 1) if not torch.tensor(some).isfinite().all()]
     if wrong:
         raise NumericStop(f"{source}: {len(wrong)} rows have scores that are no finite numbers, row {wrong[0]} first")
-
-
-def decided(pairs: Sequence[Pair], scores: Sequence[float]) -> list[float]:
-    """For each pair without a tie: 1 if the better response has the higher score, 0.5 if they are equal, else 0."""
-    correct = []
-    for pair in pairs:
-        if pair.label != 0:
-            better, worse = (pair.first, pair.second) if pair.label == 1 else (pair.second, pair.first)
-            correct.append(0.5 if scores[better] == scores[worse] else float(scores[better] > scores[worse]))
-    return correct
 
 
 def with_scores(read_row: RowResponses, scores: Sequence[float], statistics: ScoreStatistics) -> dict[str, Any]:

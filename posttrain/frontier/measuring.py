@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from posttrain.assembly.parts import load_frozen
 from posttrain.assembly.records import measures_of, tokenized
 from posttrain.batches import Rollout
 from posttrain.config import DataSettings
@@ -22,7 +23,7 @@ from posttrain.frontier.plan import Plan, PlannedPoint
 from posttrain.frontier.settings import FrontierConfig
 from posttrain.interfaces import Reward
 from posttrain.models.language_model import LanguageModel, kl_per_token
-from posttrain.models.loading import Pretrained, freeze, load_language_model
+from posttrain.models.loading import Pretrained
 from posttrain.models.positions import check_positions
 from posttrain.reading.config_reading import Choice
 from posttrain.reading.config_sections import SourceChoice
@@ -42,11 +43,6 @@ NUMBERS = {
 def interval(values: Sequence[float], seed: int) -> dict[str, float]:
     """Mean, ends of the 95 % bootstrap interval over prompts, and their number."""
     return asdict(bootstrap_mean(values, seed))
-
-
-def load_frozen(path: Path) -> tuple[LanguageModel, Pretrained]:
-    start = load_language_model(str(path), 0.0)
-    return freeze(LanguageModel(start.model)).to(start_ranks().device), start
 
 
 def build_reward(choice: Choice, name: str, start: Pretrained) -> Reward:
@@ -81,7 +77,7 @@ class Bench:
 
     def __init__(self, config: FrontierConfig, plan: Plan) -> None:
         self.config, self.plan = config, plan
-        self.sft, self.start = load_frozen(plan.runs["sft"].place.folder / "model")
+        self.sft, self.start = load_frozen(str(plan.runs["sft"].place.folder / "model"))
         self.rows = prompt_rows(
             config.measuring.prompts, self.start, config.sft.data, "measuring.prompts", config.max_new_tokens
         )
@@ -95,7 +91,7 @@ class Bench:
 
         KL to the SFT model is exact at every token, over the whole vocabulary, and summed over the response.
         """
-        model, start = load_frozen(model_folder)
+        model, start = load_frozen(str(model_folder))
         limit, seed = self.config.max_new_tokens, self.config.seed
         settings = in_process.Config(max_new_tokens=limit, samples_per_prompt=1, is_greedy=False, seed=seed)
         engine = in_process.build(settings, model, start)

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 from posttrain import durable_files, run
+from posttrain.assembly.parts import load_frozen
+from posttrain.data.agreement import agreement
 from posttrain.data.collate import prompt_of
 from posttrain.data.jsonl import read_rows, write_rows
 from posttrain.data.records import Comparison, Demonstration
@@ -16,9 +18,10 @@ from posttrain.data.sources import demonstration_jsonl, preference_jsonl
 from posttrain.errors import InputError
 from posttrain.evaluation.measures import repetition
 from posttrain.figures.run_folder import read_metrics
-from posttrain.frontier.measuring import Bench, build_reward, load_frozen, prompt_rows, sampled
+from posttrain.frontier.measuring import Bench, build_reward, prompt_rows, sampled
 from posttrain.frontier.plan import Plan, PlannedRun
 from posttrain.frontier.settings import FrontierConfig
+from posttrain.functional.response_statistics import repeated_share
 from posttrain.worlds.reviews import annotators
 
 DONE = "frontier.json"
@@ -76,7 +79,7 @@ def make_preferences(config: FrontierConfig, plan: Plan) -> dict[str, Any]:
     if found is not None:
         return found
     started = time.perf_counter()
-    model, start = load_frozen(plan.runs["sft"].place.folder / "model")
+    model, start = load_frozen(str(plan.runs["sft"].place.folder / "model"))
     rows = prompt_rows(config.labels.prompts, start, config.sft.data, "labels.prompts", config.max_new_tokens)
     num_held_out, k = config.labels.num_held_out, config.labels.samples_per_prompt
     if num_held_out >= len(rows):
@@ -93,9 +96,7 @@ def make_preferences(config: FrontierConfig, plan: Plan) -> dict[str, Any]:
         for row, group in zip(rows, groups, strict=True)
     ]
     _write_comparisons(folder, comparisons[:-num_held_out], comparisons[-num_held_out:])
-    ceiling, num_pairs = annotators.agreement(
-        comparisons[-num_held_out:], [scores[group] for group in groups[-num_held_out:]]
-    )
+    ceiling, num_pairs = agreement(comparisons[-num_held_out:], [scores[group] for group in groups[-num_held_out:]])
     labels = [pair.label for comparison in comparisons for pair in comparison.pairs]
     facts = {"ceiling": ceiling, "num_held_out_pairs": num_pairs, "num_pairs": len(labels),
              "tie_share": labels.count(0) / len(labels)}  # fmt: skip
@@ -126,7 +127,7 @@ class Samples:
         )
         size = repetition.Config().ngram_size
         self.repetition = np.array(
-            [[repetition.repeated_share(text.lower().split(), size) for text in row["responses"]] for row in rows]
+            [[repeated_share(text.lower().split(), size) for text in row["responses"]] for row in rows]
         )
 
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from posttrain.batches import Prompts, Sequences
 from posttrain.data.records import Prompt
+from posttrain.models.positions import max_positions
 
 WORTH_IT = 0.8
 """bfloat16 is chosen where a step takes at most this share of its time in float32: rounding has to pay."""
@@ -50,23 +51,25 @@ def rounded(model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(model, weights)  # buffers, such as the frequencies of rotary positions, keep their format
 
 
-def faster_dtype(module: nn.Module, vocab_size: int, device: torch.device) -> torch.dtype:
+def faster_dtype(module: nn.Module, config: PreTrainedConfig, device: torch.device) -> torch.dtype:
     """float32, or bfloat16 where it makes `module(sequences)` and its gradient faster: measured, on this machine.
 
-    `module` is a language model on `device`; its gradients are gone afterwards.
+    `module` is a language model of this `config` on `device`; its gradients are gone afterwards.
     """
     was_training = module.training
     module.eval()  # no dropout: nothing random is drawn
-    sequences = _some_sequences(vocab_size).to(device)
+    sequences = _some_sequences(config).to(device)
     seconds = {dtype: _seconds_of_step(module, sequences, dtype) for dtype in (torch.float32, torch.bfloat16)}
     module.train(was_training)
     is_worth_it = seconds[torch.bfloat16] <= WORTH_IT * seconds[torch.float32]
     return torch.bfloat16 if is_worth_it else torch.float32
 
 
-def _some_sequences(vocab_size: int) -> Sequences:
-    count = torch.arange(TRIAL_TEXTS * (TRIAL_PROMPT + TRIAL_RESPONSE)).view(TRIAL_TEXTS, -1) % vocab_size
-    prompt, response = count.split([TRIAL_PROMPT, TRIAL_RESPONSE], dim=1)
+def _some_sequences(config: PreTrainedConfig) -> Sequences:
+    limit = max_positions(config) or TRIAL_PROMPT + TRIAL_RESPONSE
+    sizes = [min(TRIAL_PROMPT, limit // 2), min(TRIAL_RESPONSE, limit // 4)]
+    count = torch.arange(TRIAL_TEXTS * sum(sizes)).view(TRIAL_TEXTS, -1) % config.vocab_size
+    prompt, response = count.split(sizes, dim=1)
     every = torch.ones_like(response, dtype=torch.bool)
     prompts = Prompts(prompt, torch.ones_like(prompt, dtype=torch.bool), (Prompt(text=""),) * TRIAL_TEXTS)
     return Sequences(prompts, torch.arange(TRIAL_TEXTS), response, every, every)

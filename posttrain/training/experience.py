@@ -66,7 +66,9 @@ class Act:
             metrics[f"reward_truncated_share/{stream.name}"] = torch.tensor(share, device=stream.values.device)
         metrics["length"] = sequences.lengths.float().mean()
         metrics["cut_share"] = rollout.is_cut.float().mean()
-        metrics["repetition"] = repeated_share(sequences.response_ids, sequences.response_mask, REPEATED).mean()
+        rows = zip(sequences.response_ids, sequences.response_mask, strict=True)
+        repeated = [repeated_share(ids[mask].tolist(), REPEATED) for ids, mask in rows]
+        metrics["repetition"] = torch.tensor(repeated, device=rollout.is_cut.device).mean()
         rewards = torch.stack([weight * stream.totals() for weight, stream in weighted]).sum(0)
         with_length = joint_moments(rewards, sequences.lengths.float())
         of_rank = torch.cat([torch.stack([value.double() for value in metrics.values()]), with_length])

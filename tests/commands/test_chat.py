@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from posttrain import cli
+from posttrain.assembly.parts import load_frozen
 from posttrain.commands import chat
-from posttrain.commands.answering import load_frozen
 from posttrain.data.chat import Message, render
 from posttrain.models.loading import load_language_model
 from tests.commands.test_sample import PROMPTS

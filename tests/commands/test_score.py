@@ -7,6 +7,7 @@ import torch
 
 from posttrain import cli
 from posttrain.commands import score
+from posttrain.data.agreement import decided
 from posttrain.data.collate import collate_prompts, collate_sequences
 from posttrain.data.lines import Where
 from posttrain.data.records import Comparison, Pair, Prompt
@@ -89,7 +90,7 @@ def test_samples_without_pairs(reward_folder, write, tmp_path, capsys):
 
 def test_a_tie_of_scores_is_half_right():
     pairs = (Pair(0, 1, 1), Pair(0, 2, 2), Pair(1, 2, 0), Pair(2, 0, 2))
-    assert score.decided(pairs, [1.0, 1.0, 0.0]) == [0.5, 0.0, 1.0]
+    assert decided(pairs, [1.0, 1.0, 0.0]) == [0.5, 0.0, 1.0]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import LlamaConfig, PreTrainedModel
 
 from posttrain.batches import Sequences
 from posttrain.models import precision
@@ -13,12 +13,13 @@ from posttrain.models.precision import compute_dtype, faster_dtype, products_in,
 from posttrain.rollouts import in_process
 from tests.tiny_models import (
     EVERY,
-    ONE_PER_FAMILY,
     plain_logits,
     prompt_of_row,
     random_sequences,
     response_of_row,
 )
+
+SMALL = LlamaConfig(vocab_size=50)
 
 
 def of_transformers(model: PreTrainedModel, sequences: Sequences) -> torch.Tensor:
@@ -111,12 +112,12 @@ class Timed(nn.Module):
 def test_bfloat16_is_chosen_where_it_is_clearly_faster(seconds, expected, monkeypatch):
     times = dict(zip((torch.float32, torch.bfloat16), seconds, strict=True))
     monkeypatch.setattr(precision, "_seconds_of_step", lambda module, sequences, dtype: times[dtype])
-    assert faster_dtype(Timed(), 50, torch.device("cpu")) == expected
+    assert faster_dtype(Timed(), SMALL, torch.device("cpu")) == expected
 
 
 def test_a_measurement_leaves_nothing_behind():
     module = Timed().train()
-    assert faster_dtype(module, 50, torch.device("cpu")) in (torch.float32, torch.bfloat16)
+    assert faster_dtype(module, SMALL, torch.device("cpu")) in (torch.float32, torch.bfloat16)
     assert module.training
     assert module.weight.grad is None
     assert compute_dtype() == torch.float32
@@ -124,8 +125,7 @@ def test_a_measurement_leaves_nothing_behind():
     assert not any(training for _, training, _ in module.seen)
 
 
-@pytest.mark.parametrize("name", ONE_PER_FAMILY)
-def test_it_measures_a_language_model(name, model_folder):
+@pytest.mark.parametrize("name", EVERY)
+def test_it_measures_a_language_model_within_its_positions(name, model_folder):
     model = LanguageModel(load_language_model(str(model_folder(name)), 0.0).model)
-    size = model.hf_model.config.vocab_size
-    assert faster_dtype(model, size, torch.device("cpu")) in (torch.float32, torch.bfloat16)
+    assert faster_dtype(model, model.hf_model.config, torch.device("cpu")) in (torch.float32, torch.bfloat16)

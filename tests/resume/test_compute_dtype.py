@@ -13,7 +13,7 @@ from tests.resume.small_runs import config_of, write_config
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_what_was_measured_is_recorded(dtype, material: Path, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(run, "faster_dtype", lambda module, vocab_size, device: dtype)
+    monkeypatch.setattr(run, "faster_dtype", lambda module, config, device: dtype)
     config = config_of(material, "sft", num_steps=1)
     config["model"]["compute_dtype"] = "auto"
     folder = run.train(load(write_config(tmp_path / "run.yaml", config)), tmp_path / "run")

@@ -7,6 +7,7 @@ from typing import get_args
 
 import pytest
 
+from posttrain.data.agreement import agreement
 from posttrain.data.records import Comparison, Demonstration, Pair, Prompt
 from posttrain.worlds.reviews import Config, annotators, load
 from posttrain.worlds.reviews.grammar import ASPECTS, FACTS
@@ -125,4 +126,4 @@ def test_the_most_preferred_and_the_agreement_by_hand():
     assert annotators.most_preferred(comparison) == 1
     assert annotators.most_preferred(Comparison(Prompt("x"), ("a", "b"), (Pair(0, 1, 0),))) is None
     # 1 over 0 is as labelled; 1 and 2 are equal, which counts half; the tie is left out
-    assert annotators.agreement([comparison], [(0.1, 0.5, 0.5)]) == (0.75, 2)
+    assert agreement([comparison], [(0.1, 0.5, 0.5)]) == (0.75, 2)

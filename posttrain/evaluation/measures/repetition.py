@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pydantic import Field
 
 from posttrain.data.records import Prompt
+from posttrain.functional.response_statistics import repeated_share
 from posttrain.settings import Settings
 
 NAME = "repetition"
@@ -21,8 +22,3 @@ def measure(responses: Sequence[str], prompts: Sequence[Prompt], config: Config)
     """Share in [0, 1) per response; 0 where it is shorter than one n-gram. Case is ignored."""
     assert len(responses) == len(prompts), f"{len(responses)} responses to {len(prompts)} prompts"
     return [repeated_share(response.lower().split(), config.ngram_size) for response in responses]
-
-
-def repeated_share(words: Sequence[str], ngram_size: int) -> float:
-    ngrams = [tuple(words[start : start + ngram_size]) for start in range(len(words) - ngram_size + 1)]
-    return 1 - len(set(ngrams)) / len(ngrams) if ngrams else 0.0

@@ -14,6 +14,7 @@ from math import exp
 
 from pydantic import Field
 
+from posttrain.data.agreement import agreement
 from posttrain.data.records import Comparison, Label, Pair, Prompt
 from posttrain.settings import Settings
 from posttrain.worlds.grounded_qa.truth import gold
@@ -67,16 +68,5 @@ def annotator_reliability(number: int, config: Config) -> float:
 
 
 def ceiling(comparisons: Sequence[Comparison]) -> tuple[float, int]:
-    """(accuracy, n): the share of the n decided pairs that the true reward orders as labelled; equals count half.
-
-    No reward model can be expected to agree with these annotators more often. The accuracy is nan if n is 0.
-    """
-    credited = []
-    for comparison in comparisons:
-        golds = [gold(comparison.prompt, response) for response in comparison.responses]
-        for pair in comparison.pairs:
-            if pair.label == 0:
-                continue
-            better, worse = (pair.first, pair.second) if pair.label == 1 else (pair.second, pair.first)
-            credited.append(0.5 if golds[better] == golds[worse] else float(golds[better] > golds[worse]))
-    return (sum(credited) / len(credited) if credited else float("nan")), len(credited)
+    """`agreement` of the true reward with these annotators: no reward model can be expected to have more."""
+    return agreement(comparisons, [[gold(each.prompt, text) for text in each.responses] for each in comparisons])

@@ -45,17 +45,3 @@ def most_preferred(comparison: Comparison) -> int | None:
         if pair.label != 0:
             wins[pair.first if pair.label == 1 else pair.second] += 1
     return wins.index(max(wins)) if any(wins) else None
-
-
-def agreement(comparisons: Sequence[Comparison], scores: Sequence[Sequence[float]]) -> tuple[float, int]:
-    """(accuracy, n): the share of the n decided pairs that the scores order as labelled; equals count half.
-
-    Of the true scores it is what no reward model can be expected to exceed. The accuracy is nan if n is 0.
-    """
-    credited = []
-    for comparison, own in zip(comparisons, scores, strict=True):
-        for pair in comparison.pairs:
-            if pair.label != 0:
-                better, worse = (pair.first, pair.second) if pair.label == 1 else (pair.second, pair.first)
-                credited.append(0.5 if own[better] == own[worse] else float(own[better] > own[worse]))
-    return (sum(credited) / len(credited) if credited else float("nan")), len(credited)
