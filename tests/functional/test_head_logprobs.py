@@ -113,3 +113,21 @@ def test_nothing_to_score(way):
     assert none.shape == (0,)
     none.sum().backward()
     assert not weight.grad.any()
+
+
+def test_under_autocast_both_passes_read_rounded_numbers():
+    generator = torch.Generator().manual_seed(0)
+    hidden, weight = (torch.randn(rows, 6, generator=generator) for rows in (5, 11))
+    ids = torch.tensor([0, 3, 10, 7, 7])
+    gradients = []
+    for is_rounded_before in (False, True):
+        leaves = [each.clone().requires_grad_() for each in (hidden, weight)]
+        if is_rounded_before:
+            value = head_logprobs(*(leaf.bfloat16() for leaf in leaves), None, ids, 0.7)
+        else:
+            with torch.autocast("cpu", dtype=torch.bfloat16):
+                value = head_logprobs(*leaves, None, ids, 0.7)
+        assert value.dtype == torch.float32
+        value.sum().backward()
+        gradients.append([value, *(leaf.grad for leaf in leaves)])
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*gradients, strict=True))

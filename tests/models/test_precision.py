@@ -20,6 +20,8 @@ from tests.tiny_models import (
 )
 
 SMALL = LlamaConfig(vocab_size=50)
+LEAST = 0.8
+"""Of the rounding errors of transformers: less would mean that some products are still in float32."""
 
 
 def of_transformers(model: PreTrainedModel, sequences: Sequences) -> torch.Tensor:
@@ -46,7 +48,7 @@ def test_logprobs_are_as_near_as_those_of_transformers(name, is_shared, model_fo
     with torch.autocast("cpu", dtype=torch.bfloat16):
         theirs = of_transformers(model.hf_model, sequences)
     assert found.dtype == torch.float32
-    assert 0 < error(found, expected) <= 1.5 * error(theirs, expected)
+    assert LEAST * error(theirs, expected) <= error(found, expected) <= 1.5 * error(theirs, expected)
     found.sum().backward()
     assert {p.grad.dtype for p in model.parameters() if p.grad is not None} == {torch.float32}
     assert torch.equal(model(sequences)[mask], expected), "only within"
@@ -90,7 +92,7 @@ def test_the_sampler_reads_a_rounded_copy(name, model_folder):
     sequences = rollout.sequences
     mask = sequences.response_mask
     expected, theirs = of_transformers(start.model, sequences), of_transformers(copy, sequences)
-    assert 0 < error(rollout.logprobs[mask], expected) <= 2 * error(theirs, expected)
+    assert LEAST * error(theirs, expected) <= error(rollout.logprobs[mask], expected) <= 2 * error(theirs, expected)
 
 
 class Timed(nn.Module):

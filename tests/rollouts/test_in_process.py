@@ -264,3 +264,25 @@ def test_the_ends_of_the_range_of_draws_stay_in_the_support(draw, model_folder):
     token, logprob = ours._choose(logits, torch.tensor([draw]))
     assert token.item() == (1 if draw == 0 else 3)
     assert logprob.isfinite().all()
+
+
+@pytest.mark.parametrize("name", ONE_PER_FAMILY)
+def test_greedy_is_one_likeliest_response_a_prompt_whatever_is_sampled(name, model_folder):
+    sampler = engine(model_folder(name), samples_per_prompt=3, temperature=2.0, seed=4)
+    likeliest = engine(model_folder(name), is_greedy=True).generate(prompts(0, 1, 2), step=0)
+    greedy = sampler.greedy(prompts(0, 1, 2))
+    assert greedy.sequences.prompt_index.tolist() == [0, 1, 2]
+    assert responses(greedy) == responses(likeliest)
+    assert responses(sampler.generate(prompts(0, 1, 2), step=0))[::3] != responses(greedy)
+
+
+def test_what_is_as_likely_as_the_kth_is_kept_in_its_row_and_nothing_else(model_folder):
+    ours = engine(model_folder("llama"), top_k=2)
+    logits = torch.tensor([[1.0, 3.0, 2.0, 2.0, 0.0], [0.0, 2.9, 1.0, 3.0, 2.0]]).bfloat16()
+    drawn = [ours._choose(logits, torch.full((2,), u)) for u in torch.linspace(0, 0.999, 50).tolist()]
+    assert {int(token[0]) for token, _ in drawn} == {1, 2, 3}
+    assert {int(token[1]) for token, _ in drawn} == {1, 3}
+    kept = torch.tensor([3.0, 2.0, 2.0])
+    expected = (kept - kept.logsumexp(0)).tolist()
+    found = {int(token[0]): float(logprob[0]) for token, logprob in drawn}
+    assert [found[1], found[2], found[3]] == pytest.approx(expected, abs=1e-6)

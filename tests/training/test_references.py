@@ -8,6 +8,7 @@ from posttrain.data.records import Comparison, Pair, Prompt
 from posttrain.functional.logprobs import sequence_logprobs
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import freeze, load_language_model
+from posttrain.models.precision import products_in
 from posttrain.training.references import content_hash, reference_logprobs, with_reference
 from tests.tiny_models import EVERY, word_tokenizer
 
@@ -61,6 +62,13 @@ def test_other_data_and_other_weights_miss_the_cache(reference, tmp_path):
     with torch.no_grad():
         next(reference.parameters()).view(-1)[3] += 1e-4
     assert not reference_logprobs(reference, rows(), 2, tmp_path)[1]
+    assert reference_logprobs(reference, rows(), 2, tmp_path)[1]
+
+
+def test_products_in_another_format_are_other_values(reference, tmp_path):
+    reference_logprobs(reference, rows(), 2, tmp_path)
+    with products_in(torch.bfloat16):
+        assert not reference_logprobs(reference, rows(), 2, tmp_path)[1]
     assert reference_logprobs(reference, rows(), 2, tmp_path)[1]
 
 
