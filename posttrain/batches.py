@@ -136,6 +136,16 @@ class Judged(Batch):
 
 
 @dataclass(frozen=True)
+class JudgedSpans(Batch):
+    """Responses with the class of each of their spans, written at the span's last token."""
+
+    sequences: Sequences
+    first: Int[Tensor, "B R"]  # column of the first token of the span that ends here
+    label: Int[Tensor, "B R"]  # its class; -1 where no span ends
+    weight: Float[Tensor, "B R"]  # of that span in the loss
+
+
+@dataclass(frozen=True)
 class Rollout(Batch):
     """Responses that the policy sampled."""
 

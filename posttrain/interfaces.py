@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from posttrain.batches import Batch, Experience, Prompts, RewardStream, Rollout, Sequences
+from posttrain.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class LossReport:
     metric_counts: Mapping[str, Tensor]
 
 
-Consumes = Literal["demonstrations", "preferences", "referenced_preferences", "judgements", "rollouts"]
+Consumes = Literal[
+    "demonstrations", "preferences", "referenced_preferences", "judgements", "span_judgements", "rollouts"
+]
 """What an algorithm is fed: the module attribute `CONSUMES` of each file in algorithms/."""
 
 
@@ -115,6 +118,7 @@ class Parts(Protocol):
     def reference(self) -> Policy: ...
     def actor_critic(self) -> nn.Module: ...
     def scorer(self, pooling: Pooling, learns_tie_strength: bool = False) -> nn.Module: ...
+    def span_scorer(self, spans: Settings) -> nn.Module: ...
     def sum_over_ranks(self, values: Tensor) -> Tensor: ...
 
 

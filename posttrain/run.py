@@ -16,6 +16,7 @@ from posttrain.assembly.parts import RunParts, check_models
 from posttrain.assembly.pretraining import pretraining_rows, side_loss
 from posttrain.assembly.records import check_pairs, collator, load_records, measures_of, texts_of, tokenized
 from posttrain.assembly.sections import REWARD_MODEL_RECORDS, check_sections
+from posttrain.assembly.spans import report_spans, span_data
 from posttrain.config import RunConfig, parse, resolved
 from posttrain.data.loading import DataOrder
 from posttrain.errors import InputError, NumericStop
@@ -24,6 +25,7 @@ from posttrain.models.export import export
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.precision import faster_dtype, products_in
 from posttrain.models.scorer import SequenceScorer, TieScorer, write_statistics
+from posttrain.models.spans.scorer import SpanScorer
 from posttrain.training import checkpoint
 from posttrain.training.batch_sources import RecordBatches, RolloutBatches
 from posttrain.training.distributed import Ranks, start_ranks
@@ -73,7 +75,12 @@ class Run:
         self.train_rows = tokenized(train_records, self.parts.start, config.data, "data.train")
         self.evaluation_rows = tokenized(evaluation_records, self.parts.start, config.data, "data.evaluation")
         self.pretraining_rows = pretraining_rows(config, self.parts.start)
+        self.spans = None
+        if self.consumes == "span_judgements":
+            self.spans = span_data(config, self.train_rows, self.evaluation_rows)
         self.algorithm = method.build(config.algorithm.settings, self.parts)
+        if self.spans is not None:
+            self.algorithm.module.log_weights.copy_(torch.tensor(self.spans.class_weights).log())
         self.rewards = self._rewards()
         self._collate_evaluation: Callable[[Sequence[int]], Any] | None = None  # made once: DPO's scores the reference
 
@@ -128,6 +135,8 @@ class Run:
         if self.consumes == "rollouts":
             act = Act(self._engine(), self.rewards, self.ranks)
             return RolloutBatches(order, self.train_rows, act, self.algorithm, device)
+        if self.spans is not None:
+            return RecordBatches(order, self.spans.collator(is_evaluation=False), device)
         collate = collator(self.consumes, self.train_rows, self.parts.reference, folder.path / "cache")
         return RecordBatches(order, collate, device)
 
@@ -174,6 +183,8 @@ class Run:
         return [collate(rows[i : i + EVALUATION_BATCH]) for i in range(0, len(rows), EVALUATION_BATCH)]
 
     def _evaluation_collator(self, cache: Path) -> Callable[[Sequence[int]], Any]:
+        if self.spans is not None:
+            return self.spans.collator(is_evaluation=True)
         if self._collate_evaluation is None:
             self._collate_evaluation = collator(self.consumes, self.evaluation_rows, self.parts.reference, cache)
         return self._collate_evaluation
@@ -200,6 +211,8 @@ class Run:
                 batches = self._evaluation_batches(folder)
                 scores = [scorer(batch.sequences.to(self.ranks.device)).cpu() for batch in batches]
             write_statistics(folder.model, torch.cat(scores))
+        if isinstance(scorer, SpanScorer):
+            report_spans(scorer, self._evaluation_batches(folder), self.ranks.device, folder.model)
 
 
 def train(config: RunConfig, path: Path) -> Path:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from posttrain.config import RunConfig
+from posttrain.data.span_labels import SpanSettings
 from posttrain.errors import InputError
 from posttrain.interfaces import Pooling
 from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
@@ -24,9 +25,11 @@ from posttrain.models.loading import (
     load_tokenizer,
     locate,
     new_scorer,
+    new_span_scorer,
 )
 from posttrain.models.scorer import TieScorer
 from posttrain.models.tokenizer import train_tokenizer
+from posttrain.settings import Settings
 from posttrain.training.distributed import Ranks, start_ranks
 
 SEQ2SEQ_TYPES = ("t5", "mt5", "umt5", "longt5", "bart", "mbart", "pegasus")
@@ -91,7 +94,7 @@ class RunParts:
 
     @property
     def is_supervised(self) -> bool:
-        return self.consumes in ("demonstrations", "judgements", "preferences")
+        return self.consumes in ("demonstrations", "judgements", "span_judgements", "preferences")
 
     @cached_property
     def sampling(self) -> Sampling:
@@ -151,6 +154,14 @@ class RunParts:
         self._prepare(scorer.backbone)
         module = TieScorer(scorer) if learns_tie_strength else scorer
         return self.ranks.wrap(module.to(self.ranks.device))
+
+    def span_scorer(self, spans: Settings) -> nn.Module:
+        assert self.config.model.path is not None
+        assert isinstance(spans, SpanSettings)
+        torch.manual_seed(self.config.seed)
+        scorer = new_span_scorer(self.config.model.path, self.dropout, spans)
+        self._prepare(scorer.backbone)
+        return self.ranks.wrap(scorer.to(self.ranks.device))
 
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         return self.ranks.sum(values)

@@ -10,7 +10,7 @@ from typing import Any
 from posttrain import plugins
 from posttrain.config import DataSettings
 from posttrain.data.collate import COLLATE, Encoder, Tokenized, preferences, prompt_of, responses_of, tokenize
-from posttrain.data.records import Comparison, Demonstration, Judgement, Prompt, Record
+from posttrain.data.records import Comparison, Demonstration, Judgement, Prompt, Record, SpanJudgement
 from posttrain.errors import InputError
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import Pretrained
@@ -23,9 +23,10 @@ log = logging.getLogger(__name__)
 RECORD_TYPES: dict[str, tuple[type, ...]] = {
     "demonstrations": (Demonstration,),
     "judgements": (Judgement,),
+    "span_judgements": (SpanJudgement,),
     "preferences": (Comparison,),
     "referenced_preferences": (Comparison,),
-    "rollouts": (Prompt, Demonstration, Comparison),
+    "rollouts": (Prompt, Demonstration, Comparison, SpanJudgement),
 }
 REFERENCE_BATCH = 16  # prompts, each with all of its responses
 

@@ -5,7 +5,7 @@ from posttrain.config import RunConfig
 from posttrain.errors import InputError
 from posttrain.online.settings import OnlineSettings
 
-REWARD_MODEL_RECORDS = ("preferences", "judgements")
+REWARD_MODEL_RECORDS = ("preferences", "judgements", "span_judgements")
 
 
 def check_sections(config: RunConfig, consumes: str) -> None:

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from posttrain.batches import Judged, PreferencePairs, Prompts, Sequences
-from posttrain.data.records import Comparison, Demonstration, Judgement, Prompt, Record
+from posttrain.data.records import Comparison, Demonstration, Judgement, Prompt, Record, SpanJudgement
+from posttrain.data.text_columns import ends_of_offsets
 from posttrain.errors import InputError
 
 PromptTruncation = Literal["error", "left", "right"]
@@ -51,23 +52,34 @@ class Encoder:
         """
         found: list[tuple[int, ...]] = [()] * len(demonstrations)
         rows = [row for row, each in enumerate(demonstrations) if each.given]
-        if not rows:
-            return found
-        if not self.tokenizer.is_fast:
-            raise InputError(
-                f"{type(self.tokenizer).__name__} cannot say where its tokens stand in a text, so that `given` spans "
-                "cannot be kept out of the loss; use a model with a fast tokenizer (tokenizer.json)"
-            )
-        texts = [demonstrations[row].response for row in rows]
-        cuts = [int(self._has_own_blank and text.startswith(" ")) for text in texts]
-        bare = [text[cut:] for text, cut in zip(texts, cuts, strict=True)]
-        offsets = self.tokenizer(bare, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
-        for row, cut, places in zip(rows, cuts, offsets, strict=True):
+        offsets = self._offsets([demonstrations[row].response for row in rows], "`given` spans")
+        for row, places in zip(rows, offsets, strict=True):
             given = demonstrations[row].given
-            lasts = [end + cut for _, end in places]
+            lasts = [end for _, end in places]
             columns = (i for i, last in enumerate(lasts) if any(start < last <= end for start, end in given))
             found[row] = tuple(i for i in columns if i < self.max_response_tokens)
         return found
+
+    def ends(self, texts: Sequence[str]) -> list[list[int]]:
+        """Of each token of `responses(texts)`, the characters of the text that are complete with it (text_columns)."""
+        found = []
+        for text, places in zip(texts, self._offsets(texts, "judged spans"), strict=True):
+            found.append([*ends_of_offsets(places), len(text)][: self.max_response_tokens])
+        return found
+
+    def _offsets(self, texts: Sequence[str], what: str) -> list[list[tuple[int, int]]]:
+        """Characters of each token. Raises InputError for a tokenizer that cannot say where its tokens stand."""
+        if not texts:
+            return []
+        if not self.tokenizer.is_fast:
+            raise InputError(
+                f"{type(self.tokenizer).__name__} cannot say where its tokens stand in a text, which {what} need; use "
+                "a model with a fast tokenizer (tokenizer.json)"
+            )
+        cuts = [int(self._has_own_blank and text.startswith(" ")) for text in texts]
+        bare = [text[cut:] for text, cut in zip(texts, cuts, strict=True)]
+        offsets = self.tokenizer(bare, add_special_tokens=False, return_offsets_mapping=True).offset_mapping
+        return [[(start + cut, end + cut) for start, end in places] for cut, places in zip(cuts, offsets, strict=True)]
 
     @cached_property
     def _has_own_blank(self) -> bool:
@@ -160,6 +172,7 @@ class Tokenized:
     prompt: list[int]
     responses: list[list[int]]
     given_columns: tuple[int, ...] = ()  # of the one response of a demonstration: not learnt
+    ends: tuple[tuple[int, ...], ...] = ()  # of each response of a span judgement: characters complete with each token
 
 
 def tokenize(records: Sequence[Any], encoder: Encoder, source: str) -> list[Tokenized]:
@@ -170,9 +183,15 @@ def tokenize(records: Sequence[Any], encoder: Encoder, source: str) -> list[Toke
     encoder.check(source)
     demonstrations = [record for record in records if isinstance(record, Demonstration)]
     given = iter(encoder.given_columns(demonstrations))
+    judged = [text for record in records if isinstance(record, SpanJudgement) for text in record.responses]
+    ends = map(tuple, encoder.ends(judged))
     return [
         Tokenized(
-            record, ids, [next(response_ids) for _ in some], next(given) if isinstance(record, Demonstration) else ()
+            record,
+            ids,
+            [next(response_ids) for _ in some],
+            next(given) if isinstance(record, Demonstration) else (),
+            tuple(next(ends) for _ in some) if isinstance(record, SpanJudgement) else (),
         )
         for record, ids, some in zip(records, prompt_ids, texts, strict=True)
     ]
@@ -185,7 +204,7 @@ def prompt_of(record: Record) -> Prompt:
 def responses_of(record: Record) -> tuple[str, ...]:
     if isinstance(record, Prompt):
         return ()
-    return record.responses if isinstance(record, Comparison) else (record.response,)
+    return record.responses if isinstance(record, Comparison | SpanJudgement) else (record.response,)
 
 
 def prompts(rows: Sequence[Tokenized]) -> Prompts:

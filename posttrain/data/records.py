@@ -63,4 +63,22 @@ class Judgement:
     is_good: bool
 
 
-Record = Prompt | Demonstration | Comparison | Judgement
+@dataclass(frozen=True)
+class SpanError:
+    """`text[start:end]` of a response has an error of this kind (characters, the end exclusive)."""
+
+    start: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class SpanJudgement:
+    """Responses to one prompt with the errors of each: what none covers is good (Wu et al. 2023, arXiv:2306.01693)."""
+
+    prompt: Prompt
+    responses: tuple[str, ...]
+    errors: tuple[tuple[SpanError, ...], ...]  # of each response
+
+
+Record = Prompt | Demonstration | Comparison | Judgement | SpanJudgement

@@ -12,6 +12,7 @@ from posttrain.models.actor_critic import SeparateActorCritic, SharedActorCritic
 from posttrain.models.adapters import has_adapters, merged
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.scorer import SequenceScorer, TieScorer
+from posttrain.models.spans.scorer import SpanScorer
 
 
 def export(module: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype) -> None:
@@ -22,7 +23,7 @@ def export(module: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, 
     unfinished = folder.with_name(f".tmp-{folder.name}")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    if isinstance(module, SequenceScorer | TieScorer):
+    if isinstance(module, SequenceScorer | TieScorer | SpanScorer):
         module.save(unfinished)
     else:
         policy = module.policy if isinstance(module, SeparateActorCritic | SharedActorCritic) else module

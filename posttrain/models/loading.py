@@ -20,10 +20,12 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from posttrain.data.span_labels import SpanSettings
 from posttrain.errors import InputError
 from posttrain.interfaces import Pooling
 from posttrain.models.families.encoder_decoder import FORCED_FIRST
 from posttrain.models.scorer import HEAD_FILE, ScoreStatistics, SequenceScorer, read_statistics
+from posttrain.models.spans.scorer import SPAN_HEAD_FILE, SpanScorer, read_spans
 
 Tokenizer = PreTrainedTokenizerBase
 M = TypeVar("M", bound=torch.nn.Module)
@@ -209,6 +211,25 @@ def load_scorer(path: str) -> tuple[SequenceScorer, PreTrainedTokenizerBase, Sco
     scorer = SequenceScorer(load_backbone(path, 0.0))
     scorer.load_head(folder)
     return freeze(scorer), load_tokenizer(path), read_statistics(folder)
+
+
+def new_span_scorer(path: str, dropout: float | None, spans: SpanSettings) -> SpanScorer:
+    """A span reward model to be trained: from a language model, or on from another that judges the same."""
+    scorer, folder = SpanScorer(load_backbone(path, dropout), spans), Path(locate(path))
+    if (folder / SPAN_HEAD_FILE).exists():
+        if read_spans(folder) != spans:
+            raise InputError(f"model {path}: is a span reward model that judges other spans or classes; give "
+                             "algorithm the same settings, or start from a language model")  # fmt: skip
+        scorer.load_head(folder)
+    return scorer
+
+
+def load_span_scorer(path: str) -> tuple[SpanScorer, PreTrainedTokenizerBase]:
+    """A trained span reward model with its tokenizer."""
+    folder = Path(locate(path))
+    scorer = SpanScorer(load_backbone(path, 0.0), read_spans(folder))
+    scorer.load_head(folder)
+    return freeze(scorer), load_tokenizer(path)
 
 
 def freeze(module: M) -> M:

@@ -31,7 +31,7 @@ from posttrain.data.fields import (
 )
 from posttrain.data.jsonl import Row, read_rows
 from posttrain.data.lines import Where
-from posttrain.data.records import Comparison, Demonstration, Pair, Prompt, Record
+from posttrain.data.records import Comparison, Demonstration, Pair, Prompt, Record, SpanError, SpanJudgement
 from posttrain.settings import Settings
 
 DEMONSTRATION_FIELDS = ("text", "answer", "passages", "question")
@@ -41,14 +41,18 @@ FEEDBACK_FIELDS = ("question", "passages", "gold", *PREDICTIONS, "feedback", "pr
 
 class Config(Settings):
     path: Path
-    records: Literal["demonstrations", "comparisons", "prompts"]
-    """Demonstrations need a demonstration file, comparisons a feedback file; prompts are taken from either."""
+    records: Literal["demonstrations", "comparisons", "span_judgements", "prompts"]
+    """Demonstrations need a demonstration file, comparisons and span judgements (of prediction 1) a feedback file;
+    prompts are taken from either."""
     num: PositiveInt | None = None
     """Take the first `num` rows; None takes all. The whole file is checked either way."""
 
 
 def load(config: Config) -> list[Record]:
-    read = {"demonstrations": _demonstration, "comparisons": _comparison, "prompts": _prompt}[config.records]
+    read = {
+        "demonstrations": _demonstration, "comparisons": _comparison, "span_judgements": _span_judgement,
+        "prompts": _prompt,
+    }[config.records]  # fmt: skip
     return take([read(row, where) for where, row in read_rows(config.path)], config.num, config.path)
 
 
@@ -88,6 +92,14 @@ def _comparison(row: Row, where: Where) -> Comparison:
     }
     prompt = Prompt(_input_text(question, passages, where), question, (text(row, where, "gold"),), facts)
     return Comparison(prompt, responses, pairs)
+
+
+def _span_judgement(row: Row, where: Where) -> SpanJudgement:
+    """The first response with its errors. A span that the annotators left empty marks nothing."""
+    comparison = _comparison(row, where)
+    errors = comparison.prompt.facts["feedback"]["errors"]
+    spans = tuple(SpanError(it["start"], it["end"], it["error type"]) for it in errors if it["end"] > it["start"])
+    return SpanJudgement(comparison.prompt, comparison.responses[:1], (spans,))
 
 
 def _feedback(row: Row, where: Where, num_characters: int) -> Row:

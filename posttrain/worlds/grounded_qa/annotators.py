@@ -8,16 +8,16 @@ An annotator looks carefully with probability `reliability` and otherwise marks 
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import combinations
 from math import exp
 
 from pydantic import Field
 
 from posttrain.data.agreement import agreement
-from posttrain.data.records import Comparison, Label, Pair, Prompt
+from posttrain.data.records import Comparison, Label, Pair, Prompt, SpanError, SpanJudgement
 from posttrain.settings import Settings
-from posttrain.worlds.grounded_qa.truth import gold
+from posttrain.worlds.grounded_qa.truth import FACTUALITY_ERRORS, RELEVANCE_ERRORS, gold, judge
 
 
 class Config(Settings):
@@ -35,15 +35,17 @@ class Config(Settings):
     """Logits added to the answer that is shown first, the one with the lower position."""
 
 
-def label(prompt: Prompt, responses: Sequence[str], config: Config) -> Comparison:
-    """One annotator of the pool compares all pairs (12, 13, 14, 23, 24, 34 for four responses).
+def label(
+    prompt: Prompt, responses: Sequence[str], config: Config, score: Callable[[Prompt, str], float] = gold
+) -> Comparison:
+    """One annotator of the pool compares all pairs (12, 13, 14, 23, 24, 34 for four responses) by a true score.
 
     The draw depends on the seed, the prompt and the responses only: labelling in another order gives the same labels.
     Raises InputError if the prompt does not come from this world.
     """
     rng = random.Random("\n".join([str(config.seed), prompt.text, *responses]))
     number = rng.randrange(config.num_annotators)
-    scores = [config.scale * gold(prompt, response) for response in responses]
+    scores = [config.scale * score(prompt, response) for response in responses]
     pairs = []
     for first, second in combinations(range(len(responses)), 2):
         weights = label_probabilities(scores[first] - scores[second] + config.side_bias, config.tie_theta)
@@ -52,6 +54,36 @@ def label(prompt: Prompt, responses: Sequence[str], config: Config) -> Compariso
         chosen: Label = rng.choices((0, 1, 2), weights)[0]
         pairs.append(Pair(first, second, chosen, f"annotator-{number}"))
     return Comparison(prompt, tuple(responses), tuple(pairs))
+
+
+def completeness(prompt: Prompt, response: str) -> float:
+    """A score to compare by: the share of the needed facts that an answer states."""
+    return judge(prompt, response).completeness
+
+
+def mark(prompt: Prompt, responses: Sequence[str], config: Config) -> SpanJudgement:
+    """The errors of each response, each as one annotator of the pool marks them."""
+    return SpanJudgement(prompt, tuple(responses), tuple(_marked(prompt, response, config) for response in responses))
+
+
+def _marked(prompt: Prompt, response: str, config: Config) -> tuple[SpanError, ...]:
+    """One annotator of the pool marks the errors of an answer, span by span.
+
+    At each sentence and sub-sentence a careless look sees the opposite of what is so: an error is missed, or one of a
+    random kind is marked. Draws are as in `label`.
+    """
+    rng = random.Random("\n".join(["mark", str(config.seed), prompt.text, response]))
+    careful = annotator_reliability(rng.randrange(config.num_annotators), config)
+    truth = judge(prompt, response)
+    errors = []
+    for spans, kinds in ((truth.factuality, FACTUALITY_ERRORS), (truth.relevance, RELEVANCE_ERRORS)):
+        for span in spans:
+            seen = span.error
+            if rng.random() >= careful:
+                seen = None if span.error is not None else rng.choice(kinds)
+            if seen is not None:
+                errors.append(SpanError(span.start, span.end, seen))
+    return tuple(errors)
 
 
 def label_probabilities(advantage: float, tie_theta: float) -> tuple[float, float, float]:

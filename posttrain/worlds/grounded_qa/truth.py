@@ -15,6 +15,8 @@ from posttrain.worlds.grounded_qa.grammar import Attribute, Claim, Fact, Sentenc
 
 ErrorType = Literal["Wrong-Grounding", "Unverifiable", "Irrelevant", "Redundant", "Incoherent"]
 """QA-Feedback's error types: the first two are of factuality, the others of relevance."""
+FACTUALITY_ERRORS: tuple[ErrorType, ...] = ("Wrong-Grounding", "Unverifiable")
+RELEVANCE_ERRORS: tuple[ErrorType, ...] = ("Irrelevant", "Redundant", "Incoherent")
 
 
 @dataclass(frozen=True)
