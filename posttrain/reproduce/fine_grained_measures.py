@@ -64,7 +64,7 @@ def write_answers(bench: Bench, policy: Path, folder: Path) -> dict[str, Any]:
 def reward_model_table(models: Mapping[str, Path], held_out: Sequence[tuple[Prompt, Sequence[str]]]) -> dict[str, Any]:
     """Of the held-out pairs that a true reward decides, the share that each reward model orders as it does.
 
-    A span model orders answers by the sum over their spans.
+    A span model orders answers by the mean over their spans: true factuality and relevance are shares too.
     """
     truths = [[judge(prompt, text) for text in texts] for prompt, texts in held_out]
     table: dict[str, dict[str, float]] = {}
@@ -103,5 +103,6 @@ def _scores(path: Path, held_out: Sequence[tuple[Prompt, Sequence[str]]]) -> lis
         sequences = collate_sequences(prompts, index, encoder.responses(texts))
         nothing = torch.zeros(sequences.response_ids.shape)
         rollout = Rollout(sequences, nothing, tuple(texts), torch.zeros(len(texts), dtype=torch.bool))
-        values += reward(rollout.to(device)).totals().tolist()
+        stream = reward(rollout.to(device))
+        values += (stream.totals() / stream.mask.sum(-1).clamp(min=1)).tolist()
     return values
