@@ -76,7 +76,7 @@ def _run(study: Study, family: str, num_seeds: int) -> None:
     labels = _labels(study, family, sft)
     models = _reward_models(study, family, sft, labels)
     held_out = [models[name] for name in sorted(models)]
-    table = study.part("accuracy", 0, [sft, labels, *held_out], lambda folder: reward_model_table(
+    table = study.part("accuracy", "means over spans", [sft, labels, *held_out], lambda folder: reward_model_table(
         {name: it.model for name, it in models.items()}, held_out_answers(labels.folder)))  # fmt: skip
     bench: list[Bench] = []  # made when the first policy is to be measured
 
