@@ -8,7 +8,6 @@ A span is [start, end, value], in characters of the output, the end exclusive. N
 can be made where only the files are.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,8 +86,6 @@ def _span(span: Any, name: str, length: int, where: Where) -> RewardSpan:
         raise where.fault(fault)
     if not 0 <= start <= end <= length:
         raise where.fault(f"{fault} within the {length} characters of its output")
-    if not math.isfinite(value):
-        raise where.fault(f"{fault}: its value is not finite")
     return start, end, float(value)
 
 

@@ -91,7 +91,7 @@ def test_a_value_that_is_no_number_is_not_written(tmp_path):
     ("rewards", "fault"),
     [
         ('{"truth": [[0, 1, NaN]]}', "not JSON"),
-        ('{"truth": [[0, 1, 1e999]]}', "not finite|not JSON"),
+        ('{"truth": [[0, 1, 1e999]]}', "not JSON"),
         ('{"truth": [[0, 4, 1]]}', "within the 3 characters"),
         ('{"truth": [[-1, 2, 1]]}', "within the 3 characters"),
         ('{"truth": [[2, 1, 1]]}', "within the 3 characters"),
