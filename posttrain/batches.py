@@ -173,6 +173,10 @@ class RewardStream:
     def totals(self) -> Float[Tensor, "B"]:
         return self.values.masked_fill(~self.mask, 0.0).sum(-1)
 
+    def nonfinite_rows(self) -> list[int]:
+        """Responses whose total is no finite number, as it is with any judgement that is none."""
+        return (~self.totals().isfinite()).nonzero().flatten().tolist()
+
 
 def stacked(
     rewards: Sequence[tuple[float, RewardStream]],

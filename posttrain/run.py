@@ -19,8 +19,10 @@ from posttrain.assembly.sections import REWARD_MODEL_RECORDS, check_sections
 from posttrain.assembly.spans import report_spans, span_data
 from posttrain.config import RunConfig, parse, resolved
 from posttrain.data.loading import DataOrder
+from posttrain.data.text_columns import TextColumns
 from posttrain.errors import InputError, NumericStop
 from posttrain.evaluation.evaluate import Generated, generate_and_measure, loss_metrics
+from posttrain.evaluation.reward_spans import spans_file, write_reward_spans
 from posttrain.models.export import export
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.precision import faster_dtype, products_in
@@ -173,6 +175,8 @@ class Run:
                 zip((p.text for p in generated.prompts), generated.responses, *generated.scores.values(), strict=True)
             )
             journal.metrics.log_table(GENERATIONS, columns, rows, step)
+            if rewarded := generated.rewarded():
+                write_reward_spans(spans_file(folder.path, step), rewarded)
         named = {f"evaluation/{name}": value for name, value in values.items()}
         if named:
             journal.write(step, named)
@@ -198,6 +202,7 @@ class Run:
             self.measures,
             EVALUATION_BATCH,
             self.ranks.device,
+            columns=TextColumns(self.parts.start.tokenizer),
         )
 
     def finish(self, folder: RunFolder) -> None:

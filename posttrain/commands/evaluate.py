@@ -31,9 +31,11 @@ from posttrain.config import RunConfig
 from posttrain.data.agreement import decided
 from posttrain.data.collate import Tokenized, judgements, preferences, recorded
 from posttrain.data.records import Comparison, Judgement, Record
+from posttrain.data.text_columns import TextColumns
 from posttrain.errors import InputError, NumericStop
 from posttrain.evaluation.evaluate import Generated, generate_and_measure, loss_metrics
 from posttrain.evaluation.results import Interval, bootstrap_mean
+from posttrain.evaluation.reward_spans import RewardedAnswer, write_reward_spans
 from posttrain.interfaces import Algorithm
 from posttrain.models.language_model import LanguageModel, kl_per_token
 from posttrain.models.loading import Pretrained, load_scorer, locate
@@ -47,15 +49,25 @@ POSITIONS_REMEDY = "lower data.max_prompt_tokens and data.max_response_tokens an
 
 @dataclass(frozen=True)
 class Found:
-    """`overall` are means over all tokens or pairs, as a run logs them; `measures` have one number a record."""
+    """`overall` are means over all tokens or pairs, as a run logs them; `measures` have one number a record.
+
+    `rewarded` are the responses with the spans that the run's rewards judged.
+    """
 
     overall: Mapping[str, float]
     measures: Mapping[str, list[float]]
+    rewarded: Sequence[RewardedAnswer] = ()
 
 
 def main(model: str, config_path: Path, out: Path, overrides: Sequence[str] = ()) -> None:
-    """Write `out` as JSON: "model", "n" records, "loss", "overall" and "measures" with their 95 % intervals."""
-    check_output(out, (config_path,))
+    """Write `out` as JSON: "model", "n" records, "loss", "overall" and "measures" with their 95 % intervals.
+
+    Where the run has rewards, what they say of each span of each response goes into `NAME.reward_spans.jsonl` beside
+    `out`, which is `NAME.json`.
+    """
+    spans_path = out.with_name(f"{out.stem}.reward_spans.jsonl")
+    for path in (out, spans_path):
+        check_output(path, (config_path,))
     settings = config.load(config_path, overrides)
     records = evaluation_records(settings, config_path)
     if settings.num_threads is not None:
@@ -77,6 +89,8 @@ def main(model: str, config_path: Path, out: Path, overrides: Sequence[str] = ()
     with durable_files.faults_named(out, "give another path or make room"):
         out.parent.mkdir(parents=True, exist_ok=True)
         durable_files.replace_text(out, json.dumps(written, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    if found.rewarded:
+        write_reward_spans(spans_path, found.rewarded)
     print(f"{out}: {model} on {len(records)} records")
     print_table(found.overall, intervals, Console())
 
@@ -101,7 +115,8 @@ def of_language_model(path: str, settings: RunConfig, records: Sequence[Record])
     overall = loss_metrics(SFT(model), _batches(rows, recorded), device) if has_responses else {}
     wishes = settings.evaluation
     if wishes.generate or wishes.measures or settings.rewards or not has_responses:
-        return Found(overall, _generated(model, start, settings, rows).scores)
+        generated = _generated(model, start, settings, rows)
+        return Found(overall, generated.scores, generated.rewarded())
     return Found(overall, {})
 
 
@@ -124,7 +139,8 @@ def _generated(model: LanguageModel, start: Pretrained, settings: RunConfig, row
     }
     measures = measures_of(settings.evaluation.measures)
     kl = partial(kl_per_token, model, _reference(settings.reference, start)) if settings.reference else None
-    return generate_and_measure(engine.build(own, model, start), rows, rewards, measures, BATCH, device, kl)
+    columns = TextColumns(start.tokenizer)
+    return generate_and_measure(engine.build(own, model, start), rows, rewards, measures, BATCH, device, kl, columns)
 
 
 def _reference(path: str, start: Pretrained) -> LanguageModel:

@@ -1,15 +1,18 @@
 """How good a model is on records that it was not trained on: its loss, and measures of what it writes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from posttrain.batches import Rollout, Sequences
+from posttrain.batches import RewardStream, Rollout, Sequences
 from posttrain.data.collate import Tokenized, prompts
 from posttrain.data.records import Prompt
+from posttrain.data.text_columns import TextColumns
+from posttrain.errors import NumericStop
+from posttrain.evaluation.reward_spans import RewardedAnswer, RewardSpan, placed
 from posttrain.interfaces import Algorithm, Reward, RolloutEngine
 
 Measure = Callable[[Sequence[str], Sequence[Prompt]], list[float]]
@@ -41,20 +44,34 @@ class Generated:
     prompts: tuple[Prompt, ...]
     responses: tuple[str, ...]
     scores: Mapping[str, list[float]]
+    reward_spans: Mapping[str, Sequence[Sequence[RewardSpan]]] = field(default_factory=dict)  # where they are kept
 
     def means(self) -> dict[str, float]:
         return {name: sum(values) / max(len(values), 1) for name, values in self.scores.items()}
 
+    def rewarded(self) -> list[RewardedAnswer]:
+        """Each response with the spans of every reward; [] where they are not kept."""
+        if not self.reward_spans:
+            return []
+        return [
+            RewardedAnswer(prompt.text, response, {name: spans[row] for name, spans in self.reward_spans.items()})
+            for row, (prompt, response) in enumerate(zip(self.prompts, self.responses, strict=True))
+        ]
+
 
 def generate_and_measure(
     engine: RolloutEngine, rows: Sequence[Tokenized], rewards: Mapping[str, Reward], measures: Mapping[str, Measure],
-    batch_size: int, device: torch.device, kl: Divergence | None = None,
+    batch_size: int, device: torch.device, kl: Divergence | None = None, columns: TextColumns | None = None,
 ) -> Generated:  # fmt: skip
-    """The engine must give one sample a prompt. Batch i draws from the random streams of step i."""
+    """The engine must give one sample a prompt. Batch i draws from the random streams of step i.
+
+    With `columns`, which know the policy's tokens, the spans of every reward are kept.
+    """
     records: list[Prompt] = []
     responses: list[str] = []
     scores: dict[str, list[float]] = {f"reward/{name}": [] for name in rewards} | {"length": [], "cut_share": []}
     scores |= {"kl": []} if kl else {}
+    reward_spans: dict[str, list[list[RewardSpan]]] = {name: [] for name in rewards} if columns else {}
     for step, start in enumerate(range(0, len(rows), batch_size)):
         rollout: Rollout = engine.generate(prompts(rows[start : start + batch_size]).to(device), step)
         records += rollout.examples
@@ -63,8 +80,25 @@ def generate_and_measure(
         scores["cut_share"] += rollout.is_cut.float().tolist()
         if kl:
             scores["kl"] += kl(rollout.sequences).sum(-1).tolist()
-        for name, reward in rewards.items():
-            scores[f"reward/{name}"] += reward(rollout).totals().tolist()
+        streams = {name: _judged(name, reward, rollout) for name, reward in rewards.items()}
+        for name, stream in streams.items():
+            scores[f"reward/{name}"] += stream.totals().tolist()
+        if columns and streams:
+            ends = columns.ends_of(rollout)
+            for name, stream in streams.items():
+                reward_spans[name] += _spans(stream, rollout, ends)
     for name, measure in measures.items():
         scores[name] = measure(responses, records)
-    return Generated(tuple(records), tuple(responses), scores)
+    return Generated(tuple(records), tuple(responses), scores, reward_spans)
+
+
+def _judged(name: str, reward: Reward, rollout: Rollout) -> RewardStream:
+    stream = reward(rollout)
+    if wrong := stream.nonfinite_rows():
+        raise NumericStop(f"reward {name} gave a score that is not finite", [rollout.examples[i] for i in wrong])
+    return stream
+
+
+def _spans(stream: RewardStream, rollout: Rollout, ends: Sequence[Sequence[int]]) -> list[list[RewardSpan]]:
+    rows = zip(stream.values.tolist(), stream.mask.tolist(), ends, rollout.texts, rollout.is_cut.tolist(), strict=True)
+    return [placed(*row) for row in rows]

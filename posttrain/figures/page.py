@@ -13,9 +13,14 @@ from posttrain.evaluation.results import MEASURES
 from posttrain.figures.answers import SideBySide, fault_kinds, pieces, visible
 from posttrain.figures.pictures import Picture
 from posttrain.figures.run_folder import Generation
+from posttrain.figures.strips import NUM_LEVELS, Scale, Strip, number
 from posttrain.figures.style import css_variables, model_label
 
 _NUM_FAULT_STYLES = 5  # classes fault-0 to fault-4 of report.css, each with its own underline
+
+_SIDE = range(1, NUM_LEVELS + 1)
+TONES = (*(f"n{level}" for level in reversed(_SIDE)), "zero", *(f"p{level}" for level in _SIDE))
+"""Classes of strips.css, from the lowest value to the highest."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,8 @@ class Page:
     answers_note: str = ""
     generations: Sequence[Generation] = ()
     generations_step: int = 0
+    strips: Sequence[Sequence[Strip]] = ()  # of each of the generations, where its rewards' spans were kept
+    scales: Sequence[Scale] = ()  # of the strips
     seconds: Mapping[str, float] = field(default_factory=dict)
     documents: Mapping[str, str] = field(default_factory=dict)  # file name → text, shown as it is
 
@@ -62,6 +69,7 @@ def render(page: Page) -> str:
         "visible": visible,
         "model_label": model_label,
         "kind_label": kind_label,
+        "number": number,
         "capitalized": lambda text: text[:1].upper() + text[1:],
         "fault_letter": fault_letters(kinds).__getitem__,
     }
@@ -72,6 +80,7 @@ def render(page: Page) -> str:
         pieces=pieces,
         fault_kinds=kinds,
         fault_class={kind: f"fault-{place % _NUM_FAULT_STYLES}" for place, kind in enumerate(kinds)},
+        tones=TONES,
         light_colours=css_variables(dark=False),
         dark_colours=css_variables(dark=True),
     )

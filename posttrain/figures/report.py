@@ -11,6 +11,7 @@ from posttrain import durable_files
 from posttrain.diagnostics.watching import Trip
 from posttrain.errors import InputError
 from posttrain.evaluation.results import MEASURES, MeasureInfo, Summary, read_evaluation, read_summary
+from posttrain.evaluation.reward_spans import spans_of_step
 from posttrain.figures.answers import SideBySide, side_by_side, visible
 from posttrain.figures.curves import Curve, draw_curves, draw_intervals, draw_trade_off, finite
 from posttrain.figures.page import Page, Section, render
@@ -32,6 +33,7 @@ from posttrain.figures.run_folder import (
     read_trips,
 )
 from posttrain.figures.stages import STAGES, Chart, Stage
+from posttrain.figures.strips import scales_of, strips_of
 from posttrain.figures.style import PAPER, chart_style, model_label
 
 NUM_ANSWERS = 8
@@ -101,6 +103,9 @@ def run_page(run_dir: Path) -> Page:
         if picture is not None:
             groups.setdefault(group, []).append(picture)
     step, generations = read_last_generations(run_dir / "generations")
+    texts = [(row.texts.get("prompt", ""), row.texts.get("output", "")) for row in generations]
+    rewarded = spans_of_step(run_dir, step, texts)[:NUM_ANSWERS]
+    scales = scales_of(rewarded)
     config = run_dir / "config.yaml"
     return Page(
         title=f"Training run {visible(run_dir.resolve().name)}",
@@ -109,6 +114,8 @@ def run_page(run_dir: Path) -> Page:
         sections=[Section(visible(group.capitalize()), pictures=pictures) for group, pictures in groups.items()],
         generations=generations[:NUM_ANSWERS],
         generations_step=step,
+        strips=[strips_of(answer, scales) for answer in rewarded],
+        scales=scales,
         documents={config.name: _text(config)} if config.is_file() else {},
     )
 

@@ -48,8 +48,7 @@ class Act:
         """What each reward says, with its weight. NumericStop if a score is not finite."""
         streams = [reward.judge(rollout) for reward in self.rewards]
         for reward, stream in zip(self.rewards, streams, strict=True):
-            wrong = (~stream.totals().isfinite()).nonzero().flatten().tolist()
-            if wrong:
+            if wrong := stream.nonfinite_rows():
                 message = f"reward {reward.name} gave a score that is not finite at step {step}"
                 raise NumericStop(message, [rollout.examples[i] for i in wrong])
         return [(reward.weight, stream) for reward, stream in zip(self.rewards, streams, strict=True)]
@@ -62,6 +61,7 @@ class Act:
         metrics["reward"] = torch.stack([weight * stream.totals().mean() for weight, stream in weighted]).sum()
         for _, stream in weighted:
             metrics[f"reward/{stream.name}"] = stream.totals().mean()
+            metrics[f"judged_spans/{stream.name}"] = stream.mask.sum(-1).float().mean()
             share = stream.num_truncated / len(rollout)
             metrics[f"reward_truncated_share/{stream.name}"] = torch.tensor(share, device=stream.values.device)
         metrics["length"] = sequences.lengths.float().mean()
@@ -74,6 +74,9 @@ class Act:
         of_rank = torch.cat([torch.stack([value.double() for value in metrics.values()]), with_length])
         values = self.ranks.sum(of_rank) / self.ranks.size
         means = dict(zip(metrics, values[: len(metrics)].tolist(), strict=True))
+        for _, stream in weighted:
+            if num_spans := means[f"judged_spans/{stream.name}"]:
+                means[f"reward_per_span/{stream.name}"] = means[f"reward/{stream.name}"] / num_spans
         means["reward_length_correlation"] = float(correlation(values[len(metrics) :]))
         if "kl" in means:
             means["kl_per_token"] = means["kl"] / max(means["length"], 1.0)

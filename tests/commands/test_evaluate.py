@@ -10,6 +10,7 @@ from posttrain.data.collate import collate_prompts, collate_sequences
 from posttrain.data.records import Prompt
 from posttrain.evaluation.measures import rouge
 from posttrain.evaluation.results import bootstrap_mean
+from posttrain.evaluation.reward_spans import read_reward_spans
 from posttrain.functional.preference import bradley_terry_loss
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import load_language_model, load_scorer
@@ -103,6 +104,7 @@ def test_a_loss_alone(model_folder, write, evaluate):
     data = write("data.jsonl", DEMONSTRATIONS)
     found = evaluate(model_folder("llama"), "sft", "demonstration_jsonl", data, evaluation={"num_examples": 2})
     assert (found["n"], found["measures"]) == (2, {})
+    assert not list(data.parent.glob("new/*.reward_spans.jsonl")), "this run has no rewards"
     texts = [(row["prompt"], row["response"]) for row in DEMONSTRATIONS[:2]]
     assert found["loss"] == pytest.approx(nll_per_token(model_folder("llama"), texts), abs=1e-5)
 
@@ -140,6 +142,12 @@ def test_a_ppo_run(model_folder, reward_folder, write, evaluate):
         row = start.model.generate(input_ids=ids, do_sample=False, max_new_tokens=LENGTH, pad_token_id=0)[0, 1:]
         rewards.append((scored(reward_folder("t5"), ids[0].tolist(), row.tolist()) - MEAN) / STD)
     assert found["measures"]["reward/mine"] == cell(rewards)
+    kept = read_reward_spans(data.parent / "new" / "out.reward_spans.jsonl")
+    assert [it.output for it in kept] == greedy_texts(model_folder("t5"), prompts)
+    assert [it.rewards for it in kept] == [
+        {"mine": [(0, len(it.output), pytest.approx(reward, abs=1e-5))]}
+        for it, reward in zip(kept, rewards, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("name", ONE_PER_FAMILY)

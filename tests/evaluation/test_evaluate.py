@@ -11,12 +11,14 @@ from posttrain.algorithms.sft import SFT
 from posttrain.batches import Prompts, RewardStream, Rollout, Sequences
 from posttrain.data.collate import Tokenized, collate_sequences
 from posttrain.data.records import Demonstration, Prompt
+from posttrain.data.text_columns import TextColumns
+from posttrain.errors import NumericStop
 from posttrain.evaluation.evaluate import generate_and_measure, loss_metrics
 from posttrain.functional.reward_streams import place_at_last
 from posttrain.interfaces import LossReport
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import load_language_model, new_scorer
-from tests.tiny_models import random_sequences
+from tests.tiny_models import END, VOCABULARY, random_sequences, word_tokenizer
 from tests.training.test_loop import preference_pairs
 
 CPU = torch.device("cpu")
@@ -124,3 +126,52 @@ def test_every_prompt_is_answered_once_and_measured():
         "words": [1, 2, 3, 4, 2],
     }
     assert found.means() == pytest.approx({"reward/mine": 1.2, "length": 2.4, "cut_share": 0.4, "words": 2.4})
+    assert found.rewarded() == [], "without columns, no spans are kept"
+
+
+class Words(Engine):
+    """Answers with the words of the prompt; "ba ce di" is cut."""
+
+    def generate(self, prompts: Prompts, step: int) -> Rollout:
+        texts = tuple(example.text for example in prompts.examples)
+        is_cut = [text == "ba ce di" for text in texts]
+        ids = [[VOCABULARY[word] for word in text.split()] for text in texts]
+        ended = [row if cut else [*row, END] for row, cut in zip(ids, is_cut, strict=True)]
+        sequences = collate_sequences(prompts, range(len(texts)), ended)
+        return Rollout(sequences, torch.zeros(sequences.response_ids.shape), texts, torch.tensor(is_cut))
+
+
+def each_word(rollout: Rollout) -> RewardStream:
+    """The place of each word that is no end token."""
+    mask = rollout.sequences.response_mask & (rollout.sequences.response_ids != END)
+    return RewardStream("word", mask.cumsum(-1).float() * mask, mask)
+
+
+def test_spans_of_every_reward_are_kept():
+    """Two batches: an empty answer, one of a word, one that was cut; totals are sums over their spans."""
+    rows = [Tokenized(Prompt(text), [5, 6], []) for text in ("ba ce", "ba ce di", "", "fo")]
+    rewards = {"half": half_of_the_length, "word": each_word}
+    columns = TextColumns(word_tokenizer(is_encoder_decoder=True))
+    found = generate_and_measure(Words(), rows, rewards, {}, 3, CPU, columns=columns)
+    assert [(it.prompt, it.output) for it in found.rewarded()] == [(row.record.text,) * 2 for row in rows]
+    assert [it.rewards for it in found.rewarded()] == [
+        {"half": [(0, 5, 1.5)], "word": [(0, 2, 1.0), (3, 5, 2.0)]},
+        {"half": [(0, 8, 1.5)], "word": [(0, 2, 1.0), (3, 5, 2.0), (6, 8, 3.0)]},
+        {"half": [(0, 0, 0.5)], "word": []},
+        {"half": [(0, 2, 1.0)], "word": [(0, 2, 1.0)]},
+    ]
+    for name in rewards:
+        totals = [sum(value for _, _, value in it.rewards[name]) for it in found.rewarded()]
+        assert totals == found.scores[f"reward/{name}"]
+
+
+@pytest.mark.parametrize("wrong", [float("nan"), float("inf")])
+def test_a_reward_that_is_no_number_is_named_with_its_prompt(wrong):
+    def reward(rollout: Rollout) -> RewardStream:
+        values = torch.tensor([wrong if text == "fo" else 1.0 for text in rollout.texts])
+        return RewardStream("mine", *place_at_last(values, rollout.sequences.action_mask))
+
+    rows = [Tokenized(Prompt(text), [5, 6], []) for text in ("ba ce", "fo")]
+    with pytest.raises(NumericStop, match="reward mine gave a score that is not finite") as stop:
+        generate_and_measure(Words(), rows, {"mine": reward}, {}, 3, CPU)
+    assert [prompt.text for prompt in stop.value.prompts] == ["fo"]

@@ -81,6 +81,10 @@ def test_means_by_hand():
             "reward": 2 * 3 - 0.5,
             "reward/first": 3,
             "reward/second": 0.5,
+            "judged_spans/first": 1,
+            "judged_spans/second": 1,
+            "reward_per_span/first": 3,
+            "reward_per_span/second": 0.5,
             "reward_truncated_share/first": 0.75,
             "reward_truncated_share/second": 0,
             "length": 3,
@@ -92,6 +96,27 @@ def test_means_by_hand():
         }
     )
     assert len(rollout) == 4
+
+
+def test_spans_are_counted_and_have_a_mean_of_their_own():
+    """2, 5, 1 and 4 tokens: a reward that judges each after the first has 1, 4, 0 and 3 spans."""
+
+    def later(rollout: Rollout) -> RewardStream:
+        mask = rollout.sequences.action_mask.clone()
+        mask[:, 0] = False
+        return RewardStream("later", torch.full(mask.shape, -0.5).cumsum(-1), mask)
+
+    def silent(rollout: Rollout) -> RewardStream:
+        nothing = torch.zeros_like(rollout.sequences.action_mask)
+        return RewardStream("silent", nothing.float(), nothing)
+
+    _, metrics, _, _ = act(WeightedReward("later", 1.0, later), WeightedReward("silent", 1.0, silent))
+    assert metrics["judged_spans/later"] == 2
+    total = -(1 + (1 + 1.5 + 2 + 2.5) + (1 + 1.5 + 2))
+    assert metrics["reward/later"] == pytest.approx(total / 4)
+    assert metrics["reward_per_span/later"] == pytest.approx(total / 8), "a mean over spans, not over responses"
+    assert metrics["judged_spans/silent"] == metrics["reward/silent"] == 0
+    assert "reward_per_span/silent" not in metrics
 
 
 @pytest.mark.parametrize("wrong", [float("nan"), float("inf"), -float("inf")])
