@@ -40,6 +40,10 @@ class Config(OnlineSettings):
     def compares(self) -> str | None:
         return "algorithm.baseline=leave_one_out" if self.baseline == "leave_one_out" else None
 
+    @property
+    def is_on_policy(self) -> bool:
+        return True
+
 
 def build(config: Config, parts: Parts) -> "Reinforce":
     kinds = {"greedy": ReinforceAgainstGreedy, "value": ReinforceWithValue}

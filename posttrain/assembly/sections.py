@@ -17,6 +17,7 @@ def check_sections(config: RunConfig, consumes: str) -> None:
             if not value:
                 raise InputError(f"{section}: missing; algorithm {name} samples responses and is rewarded for them")
         _check_groups(config)
+        _check_steps(config)
     elif config.rollout is not None or config.rewards or config.pretraining is not None:
         raise InputError(
             f"rollout, rewards, pretraining: algorithm {name} learns from records; leave these sections out"
@@ -35,6 +36,27 @@ def _check_groups(config: RunConfig) -> None:
     if isinstance(settings, OnlineSettings) and settings.compares is not None and samples == 1:
         raise InputError(
             f"rollout.samples_per_prompt: {settings.compares} compares responses to one prompt; give 2 or more"
+        )
+
+
+def _check_steps(config: RunConfig) -> None:
+    """A gradient without a ratio is that of the policy that sampled: one step later it is another's."""
+    assert config.rollout is not None
+    settings, training, name = config.algorithm.settings, config.training, config.algorithm.name
+    if not (isinstance(settings, OnlineSettings) and settings.is_on_policy):
+        return
+    remedy = f"algorithm {name} has no ratio to correct for it; ppo and grpo have"
+    if training.passes > 1:
+        raise InputError(
+            f"training.passes: is {training.passes}, but the policy that a second pass would change is no longer the "
+            f"one that sampled, and {remedy}. Leave passes at 1"
+        )
+    rows = training.batch_size * config.rollout.settings.model_dump().get("samples_per_prompt", 1)
+    if training.minibatch_size is not None and training.minibatch_size < rows:
+        raise InputError(
+            f"training.minibatch_size: {training.minibatch_size} of the {rows} responses of a batch are a step, after "
+            f"which the policy is no longer the one that sampled the others, and {remedy}. Leave it out: "
+            "training.microbatch_size saves memory, a smaller training.batch_size makes more steps"
         )
 
 
