@@ -16,7 +16,7 @@ def check_sections(config: RunConfig, consumes: str) -> None:
         for section, value in needed.items():
             if not value:
                 raise InputError(f"{section}: missing; algorithm {name} samples responses and is rewarded for them")
-        _check_groups(config)
+        _check_samples(config)
         _check_steps(config)
     elif config.rollout is not None or config.rewards or config.pretraining is not None:
         raise InputError(
@@ -29,10 +29,15 @@ def check_sections(config: RunConfig, consumes: str) -> None:
         raise InputError("model.path: missing; a reward model starts from a language model's folder")
 
 
-def _check_groups(config: RunConfig) -> None:
+def _check_samples(config: RunConfig) -> None:
     assert config.rollout is not None
-    settings = config.algorithm.settings
-    samples = config.rollout.settings.model_dump().get("samples_per_prompt")
+    settings, rollout = config.algorithm.settings, config.rollout.settings.model_dump()
+    if rollout.get("is_greedy"):
+        raise InputError(
+            f"rollout.is_greedy: algorithm {config.algorithm.name} learns from samples of the policy, and its "
+            "likeliest response is none; leave it out"
+        )
+    samples = rollout.get("samples_per_prompt")
     if isinstance(settings, OnlineSettings) and settings.compares is not None and samples == 1:
         raise InputError(
             f"rollout.samples_per_prompt: {settings.compares} compares responses to one prompt; give 2 or more"

@@ -1,5 +1,6 @@
 """Settings that do not go with the algorithm are refused, with the setting and the remedy."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -84,6 +85,16 @@ def test_steps_on_responses_of_an_older_policy_are_refused_without_a_ratio(algor
 @pytest.mark.parametrize("training", [{}, {"minibatch_size": 32}, {"microbatch_size": 2}])
 def test_one_step_a_batch_needs_no_ratio(algorithm, training):
     check_sections(online(algorithm, training), "rollouts")
+
+
+@pytest.mark.parametrize("algorithm", [*ON_POLICY, *WITH_A_RATIO, {"name": "rejection_sampling"}])
+def test_greedy_responses_are_no_samples(algorithm):
+    made = online(algorithm, {})
+    assert made.rollout is not None
+    settings = made.rollout.settings.model_copy(update={"is_greedy": True})
+    greedy = made.model_copy(update={"rollout": replace(made.rollout, settings=settings)})
+    with pytest.raises(InputError, match=f"rollout.is_greedy: algorithm {algorithm['name']} learns from samples"):
+        check_sections(greedy, "rollouts")
 
 
 @pytest.mark.parametrize("algorithm", [*WITH_A_RATIO, {"name": "rejection_sampling"}])
