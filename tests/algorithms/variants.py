@@ -1,6 +1,7 @@
 """Every method with every variant of its loss, on a tiny model and with a batch: what invariances are tested on."""
 
 import copy
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cache
@@ -171,6 +172,17 @@ def build(variant: str, folder: str) -> Algorithm:
 LENGTHS = ([3, 6, 1, 4], [[2, 5, 4], [3, 7], [1, 4], [6, 2, 2]])
 
 
+def lengths(seed: int) -> tuple[list[int], list[list[int]]]:
+    """LENGTHS, and with another seed than 0 any lengths of as many prompts and responses."""
+    if seed == 0:
+        return LENGTHS
+    draw = random.Random(seed)
+    prompts, responses = LENGTHS
+    drawn = [[draw.randint(1, 7) for _ in some] for some in responses]
+    drawn[0][0] = draw.randint(2, 7)  # so that what has a column a token is not taken for what has one a response
+    return [draw.randint(1, 7) for _ in prompts], drawn
+
+
 def preference_pairs(sequences: Sequences) -> PreferencePairs:
     """Of sequences of LENGTHS: prompts with 3, 1, 1 and 2 pairs, one of them a tie."""
     better, worse = torch.tensor([0, 1, 2, 3, 6, 8, 7]), torch.tensor([1, 2, 0, 4, 5, 7, 9])
@@ -207,9 +219,11 @@ class Acted:
 
 
 def acted(algorithm: OnlineAlgorithm, seed: int) -> Acted:
-    """Responses of LENGTHS, as if the policy had sampled them: one reward at their ends, and one at some tokens."""
+    """Responses, as if the policy had sampled them: one reward at their ends, and one at some tokens."""
     generator = torch.Generator().manual_seed(seed)
-    both = random_sequences(*LENGTHS, seed=seed), random_sequences(LENGTHS[0], [[3], [5], [2], [1]], seed=seed + 1)
+    prompts, responses = lengths(seed)
+    one_each = [some[-1:] for some in responses]
+    both = random_sequences(prompts, responses, seed), random_sequences(prompts, one_each, seed + 1)
     greedy_sequences = replace(both[1], prompts=both[0].prompts)
     policy = algorithm.module if isinstance(algorithm.module, LanguageModel) else algorithm.module.policy
     assert isinstance(policy, LanguageModel)
@@ -231,7 +245,7 @@ def acted(algorithm: OnlineAlgorithm, seed: int) -> Acted:
 def batch_for(variant: str, algorithm: Any, seed: int) -> Any:
     """Old and reference log-probabilities, and old values, are not those of the module, so that every term counts."""
     generator = torch.Generator().manual_seed(seed)
-    sequences, kind = random_sequences(*LENGTHS, seed=seed), consumed(variant)
+    sequences, kind = random_sequences(*lengths(seed), seed), consumed(variant)
     if kind == "rollouts":
         made, _ = acted(algorithm, seed).experience(algorithm)
         moved = {
