@@ -23,6 +23,10 @@ CONSUMES = "rollouts"
 class Config(ActorCriticSettings):
     entropy_weight: float = Field(0.01, ge=0, description="weight of each token's entropy, which is exact")
 
+    @property
+    def is_on_policy(self) -> bool:
+        return True
+
 
 def build(config: Config, parts: Parts) -> "A2C":
     return A2C(config, parts.actor_critic(), kl_penalty(config, parts), parts.sum_over_ranks)

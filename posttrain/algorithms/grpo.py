@@ -64,6 +64,8 @@ class GRPO(OnlineMethod):
         log_ratio = self.penalty.log_ratio(rollout, old_logprobs)
         totals, metrics = self.penalty.unpenalized(rollout, rewards, old_logprobs, log_ratio)
         self.penalty.adapt(metrics, len(rollout))
+        if "kl_weight" in metrics:
+            metrics["kl_weight"] = totals.new_tensor(self.penalty.kl_weight)  # what stands in the loss of this batch
         mean, deviation = group_moments(totals, groups_of(rollout, self.config))
         advantages = totals - mean
         if self.config.should_scale:

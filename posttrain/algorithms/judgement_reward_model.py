@@ -31,5 +31,5 @@ class JudgementRewardModel:
     def loss(self, batch: Judged) -> LossReport:
         """−log σ(r) of a good response, −log σ(−r) of a bad one: σ(r) is the probability that it is good."""
         signed = torch.where(batch.is_good, 1.0, -1.0) * self.module(batch.sequences)
-        count = torch.tensor(len(batch))
+        count = torch.tensor(len(batch), device=signed.device)
         return LossReport(-F.logsigmoid(signed).sum(), count, {"accuracy": (signed > 0).float().sum()}, {})

@@ -54,6 +54,8 @@ class Config(Settings):
             )
         if self.reads == "rankings" and (self.margin > 0 or self.label_smoothing > 0):
             raise ValueError("reads=rankings has neither margin nor label_smoothing")
+        if self.reads == "rankings" and self.pair_weighting == "pair":
+            raise ValueError("reads=rankings counts each ranking once: leave pair_weighting out, or set reads to pairs")
         if self.tie_strength is not None and not self.has_tie_model:
             raise ValueError("tie_strength belongs to ties rao_kupper and davidson")
         if self.ties == "rao_kupper" and self.tie_strength is not None and self.tie_strength <= 1:

@@ -40,6 +40,10 @@ class Config(OnlineSettings):
     def compares(self) -> str | None:
         return "algorithm.baseline=leave_one_out" if self.baseline == "leave_one_out" else None
 
+    @property
+    def is_on_policy(self) -> bool:
+        return True
+
 
 def build(config: Config, parts: Parts) -> "Reinforce":
     kinds = {"greedy": ReinforceAgainstGreedy, "value": ReinforceWithValue}
@@ -58,8 +62,9 @@ class Reinforce(OnlineMethod):
     @torch.no_grad()
     def experience(self, rollout: Rollout, rewards: Rewards) -> tuple[Experience, dict[str, Tensor]]:
         token_rewards, metrics = self._token_rewards(rollout, rewards)
-        baseline = self._baseline(token_rewards.sum(-1), rollout).unsqueeze(1)
-        return self._experience(rollout, self._returns(token_rewards, rollout), baseline, metrics)
+        returns = self._returns(token_rewards, rollout)
+        baseline = self._baseline(self._of_responses(returns, rollout), rollout).unsqueeze(1)
+        return self._experience(rollout, returns, baseline, metrics)
 
     def _token_rewards(self, rollout: Rollout, rewards: Rewards) -> tuple[Float[Tensor, "B R"], dict[str, Tensor]]:
         """The sampler's log-probabilities serve for the KL: policy and sampler have the same weights here."""
@@ -70,6 +75,11 @@ class Reinforce(OnlineMethod):
         if self.config.view == "sequence":
             return token_rewards.sum(-1, keepdim=True)
         return discounted_returns(token_rewards, rollout.sequences.action_mask, self.config.discount)
+
+    def _of_responses(self, returns: Float[Tensor, "B A"], rollout: Rollout) -> Float[Tensor, "B"]:
+        """What a baseline is made of: the return of each response's first action, discounted as its others are."""
+        mask = View(self.config.view).mask(rollout.sequences.action_mask)
+        return View("sequence").states(returns, mask).squeeze(1)
 
     def _experience(
         self,
@@ -132,7 +142,8 @@ class ReinforceAgainstGreedy(Reinforce):
     ) -> tuple[Experience, dict[str, Tensor]]:
         """`greedy` has one response to each prompt of `rollout`, in the order of the prompts."""
         token_rewards, metrics = self._token_rewards(rollout, rewards)
-        of_prompts = self._token_rewards(greedy, greedy_rewards)[0].sum(-1)
+        of_greedy = self._returns(self._token_rewards(greedy, greedy_rewards)[0], greedy)
+        of_prompts = self._of_responses(of_greedy, greedy)
         baseline = of_prompts[rollout.sequences.prompt_index].unsqueeze(1)
         return self._experience(rollout, self._returns(token_rewards, rollout), baseline, metrics)
 

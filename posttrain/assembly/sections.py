@@ -16,7 +16,8 @@ def check_sections(config: RunConfig, consumes: str) -> None:
         for section, value in needed.items():
             if not value:
                 raise InputError(f"{section}: missing; algorithm {name} samples responses and is rewarded for them")
-        _check_groups(config)
+        _check_samples(config)
+        _check_steps(config)
     elif config.rollout is not None or config.rewards or config.pretraining is not None:
         raise InputError(
             f"rollout, rewards, pretraining: algorithm {name} learns from records; leave these sections out"
@@ -28,13 +29,39 @@ def check_sections(config: RunConfig, consumes: str) -> None:
         raise InputError("model.path: missing; a reward model starts from a language model's folder")
 
 
-def _check_groups(config: RunConfig) -> None:
+def _check_samples(config: RunConfig) -> None:
     assert config.rollout is not None
-    settings = config.algorithm.settings
-    samples = config.rollout.settings.model_dump().get("samples_per_prompt")
+    settings, rollout = config.algorithm.settings, config.rollout.settings.model_dump()
+    if rollout.get("is_greedy"):
+        raise InputError(
+            f"rollout.is_greedy: algorithm {config.algorithm.name} learns from samples of the policy, and its "
+            "likeliest response is none; leave it out"
+        )
+    samples = rollout.get("samples_per_prompt")
     if isinstance(settings, OnlineSettings) and settings.compares is not None and samples == 1:
         raise InputError(
             f"rollout.samples_per_prompt: {settings.compares} compares responses to one prompt; give 2 or more"
+        )
+
+
+def _check_steps(config: RunConfig) -> None:
+    """A gradient without a ratio is that of the policy that sampled: one step later it is another's."""
+    assert config.rollout is not None
+    settings, training, name = config.algorithm.settings, config.training, config.algorithm.name
+    if not (isinstance(settings, OnlineSettings) and settings.is_on_policy):
+        return
+    remedy = f"algorithm {name} has no ratio to correct for it; ppo and grpo have"
+    if training.passes > 1:
+        raise InputError(
+            f"training.passes: is {training.passes}, but the policy that a second pass would change is no longer the "
+            f"one that sampled, and {remedy}. Leave passes at 1"
+        )
+    rows = training.batch_size * config.rollout.settings.model_dump().get("samples_per_prompt", 1)
+    if training.minibatch_size is not None and training.minibatch_size < rows:
+        raise InputError(
+            f"training.minibatch_size: {training.minibatch_size} of the {rows} responses of a batch are a step, after "
+            f"which the policy is no longer the one that sampled the others, and {remedy}. Leave it out: "
+            "training.microbatch_size saves memory, a smaller training.batch_size makes more steps"
         )
 
 

@@ -28,12 +28,16 @@ def leave_one_out(returns: Float[Tensor, "B"], group: Int[Tensor, "B"]) -> Float
 def group_moments(
     returns: Float[Tensor, "B"], group: Int[Tensor, "B"]
 ) -> tuple[Float[Tensor, "B"], Float[Tensor, "B"]]:
-    """Mean and standard deviation (over n) of the responses to the same prompt, at each of them."""
-    num_groups = int(group.max()) + 1
+    """Mean and standard deviation (over n) of the responses to the same prompt, at each of them.
+
+    In float64, where the mean of equal float32 numbers is that number and their deviation 0: a rounding error of the
+    mean, divided by a deviation that is one too, would be an advantage.
+    """
+    num_groups, wide = int(group.max()) + 1, returns.double()
     sizes = torch.bincount(group, minlength=num_groups)
-    mean = (returns.new_zeros(num_groups).index_add(0, group, returns) / sizes)[group]
-    squares = returns.new_zeros(num_groups).index_add(0, group, (returns - mean) ** 2)
-    return mean, (squares / sizes).sqrt()[group]
+    mean = (wide.new_zeros(num_groups).index_add(0, group, wide) / sizes)[group]
+    squares = wide.new_zeros(num_groups).index_add(0, group, (wide - mean) ** 2)
+    return mean.to(returns.dtype), (squares / sizes).sqrt()[group].to(returns.dtype)
 
 
 def best_of(returns: Float[Tensor, "B"], group: Int[Tensor, "B"]) -> Int[Tensor, "U"]:

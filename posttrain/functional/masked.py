@@ -26,11 +26,13 @@ def whiten(
 ) -> Float[Tensor, "*S"]:
     """(x - mean) / std, or x / std when not shifting; 0 outside the mask.
 
-    `total` is `moments` summed over all ranks. The variance is the unbiased one, Σ(x−m)²/(n−1).
+    `total` is `moments` summed over all ranks. The variance is the unbiased one, Σ(x−m)²/(n−1). Numbers that are equal
+    but for their last bit are not divided: rewards that are all alike would become 10,000 times as large.
     """
     count, first, second = total.unbind()
     mean = first / count
     variance = ((second - count * mean * mean) / (count - 1).clamp(min=1)).clamp(min=0)
-    scale = torch.rsqrt(variance + 1e-8).to(x.dtype)
+    does_vary = variance > 1e-14 * second / count
+    scale = torch.where(does_vary, torch.rsqrt(variance + 1e-8), 1.0).to(x.dtype)
     shifted = x - mean.to(x.dtype) if should_shift else x
     return torch.where(mask, shifted * scale, 0.0)

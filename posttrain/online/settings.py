@@ -1,8 +1,8 @@
 """Settings that methods share."""
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from posttrain.settings import Settings
 
@@ -20,10 +20,21 @@ class OnlineSettings(Settings):
         None, gt=0, description="end the run when KL to the reference, per response, exceeds it"
     )
 
+    @model_validator(mode="after")
+    def _can_follow(self) -> Self:
+        if self.kl_target is not None and self.kl_weight == 0:
+            raise ValueError("kl_target changes kl_weight by factors, and from 0 it would stay there; give a kl_weight")
+        return self
+
     @property
     def compares(self) -> str | None:
         """The setting by which responses to one prompt are compared, so that there have to be several."""
         return None
+
+    @property
+    def is_on_policy(self) -> bool:
+        """Whether the loss holds for responses of the very policy that learns, so that a batch is good for one step."""
+        return False
 
 
 class ActorCriticSettings(OnlineSettings):

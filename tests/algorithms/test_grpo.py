@@ -46,6 +46,22 @@ def test_experience_by_hand():
     assert torch.allclose(experience.reference_logprobs[mask], REFERENCE[mask])
 
 
+def test_the_weight_that_is_logged_stands_in_the_loss():
+    """A mean KL of −0.5 is far below the target: the weight falls by a fifth of 4 responses in 20."""
+    sequences = sequences_of(LENGTHS, INDEX)
+    stream = RewardStream("score", *place_at_last(torch.ones(4), sequences.action_mask))
+    algorithm = grpo(Given(torch.nan_to_num(LOGPROBS)), kl_weight=0.5, kl_target=3.0, kl_horizon=20)
+    rollout = Rollout(sequences, torch.zeros(4, 3), ("",) * 4, torch.tensor([False] * 4))
+    experience, metrics = algorithm.experience(rollout, [(1.0, stream)])
+    assert metrics["kl_weight"].item() == pytest.approx(0.5 * (1 - 0.2 * 4 / 20))
+    # All advantages are 0, which leaves weight × k3 of log-ratios 0.5, −1, 0; −0.5; 0, 0; −1, 0.
+    k3 = [math.exp(-x) - 1 + x for x in (0.5, -1.0, -0.5)]
+    of_responses = (k3[0] + k3[1]) / 3 + k3[2] + k3[1] / 2
+    assert algorithm.loss(experience).loss_sum.item() == pytest.approx(
+        metrics["kl_weight"].item() * of_responses, rel=1e-5
+    )
+
+
 def test_without_scaling_and_with_a_fine():
     experience, _ = hand_experience([1.0, 0.5, 2.0, 5.0], should_scale=False)
     assert experience.advantages[:, 0].tolist() == pytest.approx([0.5, -0.5, -3.0, 3.0])

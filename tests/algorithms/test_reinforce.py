@@ -86,6 +86,14 @@ def test_in_the_token_view_a_token_is_paid_what_comes_from_it_on():
     assert experience.advantages[3].tolist() == pytest.approx([0.1 + 1.5, 3.0, 0.0], abs=1e-6)
 
 
+def test_a_baseline_is_discounted_as_returns_are():
+    """In the token view at γ = 0.5, responses 3, 1, 2 and 2 long are worth 0.5, 1.05, −0.5 and 1.6 at their starts."""
+    experience, metrics = hand_experience(reinforce(view="token", baseline="leave_one_out", discount=0.5))
+    starts = torch.tensor([0.5, 1.05, -0.5, 1.6])
+    assert experience.advantages[:, 0].tolist() == pytest.approx((starts - starts[[1, 0, 3, 2]]).tolist(), abs=1e-6)
+    assert metrics["baseline"].item() == pytest.approx((3 * 1.05 + 0.5 + 2 * 1.6 - 2 * 0.5) / 8)
+
+
 def test_a_cut_response_is_fined():
     (plain, before), (fined, after) = (
         hand_experience(reinforce(baseline="none", cut_penalty=penalty), (False, True, False, False))
@@ -166,6 +174,19 @@ def test_a_response_is_compared_with_the_greedy_one_to_its_prompt():
     expected = [total - each for total, each in zip(TOTALS, taken, strict=True)]
     assert experience.advantages.flatten().tolist() == pytest.approx(expected, abs=1e-6)
     assert metrics["baseline"].item() == pytest.approx(6.05)
+
+
+def test_the_greedy_baseline_is_discounted_as_returns_are():
+    algorithm = reinforce(kind=ReinforceAgainstGreedy, baseline="greedy", view="token", discount=0.5, kl_weight=0.0)
+    rollout, rewards = hand_rollout((False,) * 4)
+    sequences = sequences_of([1, 3])
+    greedy = Rollout(sequences, torch.zeros(2, 3), ("",) * 2, torch.tensor([False, False]))
+    of_greedy = RewardStream("score", *place_at_last(torch.tensor([5.0, 8.0]), sequences.action_mask))
+    references = iter([REFERENCE, REFERENCE[[1, 0]]])
+    algorithm.penalty.reference = lambda _: next(references)
+    experience, _ = algorithm.experience_against(rollout, rewards, greedy, [(1.0, of_greedy)])
+    # Scores 2, 1, −1 and 3 at the last of 3, 1, 2 and 2 tokens; 5 at the first token, 8 at the third.
+    assert experience.advantages[:, 0].tolist() == pytest.approx([0.5 - 5, 1 - 5, -0.5 - 2, 1.5 - 2], abs=1e-6)
 
 
 @pytest.mark.parametrize("view", ["sequence", "token"])

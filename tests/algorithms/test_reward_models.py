@@ -75,6 +75,13 @@ def test_judgements_by_hand():
     assert report.metric_sums["accuracy"] == 2
 
 
+def test_counts_are_where_the_loss_is():
+    """A count on the CPU beside a loss on a GPU could not be added up with it."""
+    batch = Judged(sequences_of([1, 1]), torch.tensor([True, False])).to("meta")
+    report = JudgementRewardModel(Given(torch.zeros(2, device="meta"))).loss(batch)
+    assert report.count.device == report.loss_sum.device == torch.device("meta")
+
+
 def test_a_margin_and_smoothed_labels_by_hand():
     module = Given(torch.tensor([2.0, 0.5]))
     batch = pairs([0, 0], [1, 1], [False, True], [1.0, 1.0], [0, 0])
@@ -126,6 +133,7 @@ def test_a_ranking_by_hand():
         ({"ties": "davidson", "label_smoothing": 0.1}, "is a likelihood of pairs"),
         ({"ties": "rao_kupper", "reads": "rankings"}, "is a likelihood of pairs"),
         ({"reads": "rankings", "margin": 1.0}, "neither margin nor label_smoothing"),
+        ({"reads": "rankings", "pair_weighting": "pair"}, "leave pair_weighting out"),
         ({"tie_strength": 2.0}, "belongs to ties rao_kupper and davidson"),
         ({"ties": "rao_kupper", "tie_strength": 1.0}, "above 1"),
     ],

@@ -18,8 +18,8 @@ from posttrain.functional.reward_streams import place_at_last
 from posttrain.interfaces import LossReport
 from posttrain.models.language_model import LanguageModel
 from posttrain.models.loading import load_language_model, new_scorer
+from tests.algorithms.variants import preference_pairs
 from tests.tiny_models import END, VOCABULARY, random_sequences, word_tokenizer
-from tests.training.test_loop import preference_pairs
 
 CPU = torch.device("cpu")
 LENGTHS = ([3, 6, 1, 4], [[2, 5, 4], [3, 7], [1, 4], [6, 2, 2]])

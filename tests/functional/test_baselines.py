@@ -36,6 +36,16 @@ def test_group_moments_by_hand():
     assert deviation.tolist() == [1, 1, 1, 1]
 
 
+@given(st.floats(-1e4, 1e4, width=32), st.integers(2, 9))
+def test_equal_returns_have_no_deviation_to_the_last_bit(value, size):
+    returns = torch.full((size + 2,), value)
+    returns[-1] += 1.0
+    mean, deviation = group_moments(returns, torch.tensor([0] * size + [1, 1]))
+    assert torch.equal(mean[:size], returns[:size])
+    assert not deviation[:size].any()
+    assert deviation[size:].all()
+
+
 def test_best_of_each_group_is_the_first_of_equal_ones():
     returns = torch.tensor([1.0, -5.0, 3.0, -2.0, 3.0, -2.0])
     assert best_of(returns, torch.tensor([0, 1, 0, 1, 0, 1])).tolist() == [2, 3]

@@ -59,6 +59,15 @@ def test_whitening_one_value_or_equal_values_stays_finite():
         assert torch.equal(whiten(x, mask, moments(x, mask), should_shift=True), torch.zeros_like(x))
 
 
+@pytest.mark.parametrize("value", [0.1, 1.0, -3.3, 1e4])
+def test_equal_values_are_not_scaled(value):
+    x = torch.full((7,), value)
+    mask = torch.arange(7) < 6
+    assert torch.equal(whiten(x, mask, moments(x, mask), should_shift=False)[:6], x[:6])
+    x[0] *= 1.001
+    assert whiten(x, mask, moments(x, mask), should_shift=False)[1].abs() > 100
+
+
 def test_no_gradient_comes_from_masked_cells():
     x = X.clone().requires_grad_()
     masked_sum(x * 2, MASK).backward()

@@ -25,8 +25,8 @@ WIDER = {
 }
 
 
-def start(name: str) -> Pretrained:
-    torch.manual_seed(0)
+def start(name: str, seed: int = 0) -> Pretrained:
+    torch.manual_seed(seed)
     return initialize_language_model(ARCHITECTURES[name] | WIDER[name], word_tokenizer(is_encoder_decoder(name)))
 
 

@@ -25,7 +25,7 @@ class Parts:
 
 @pytest.mark.parametrize(
     ("settings", "asked"),
-    [({"kl_weight": 0.0}, 0), ({}, 1), ({"kl_weight": 0.0, "kl_target": 1.0}, 1),
+    [({"kl_weight": 0.0}, 0), ({}, 1), ({"kl_target": 1.0}, 1),
      ({"kl_weight": 0.0, "reference_kl_limit": 1.0}, 1)],
 )  # fmt: skip
 def test_a_reference_is_made_where_something_asks_for_it(settings, asked):
@@ -33,6 +33,11 @@ def test_a_reference_is_made_where_something_asks_for_it(settings, asked):
     made = kl_penalty(OnlineSettings(**settings), parts)  # pyright: ignore[reportArgumentType]
     assert parts.asked == asked
     assert (made.reference is None) == (asked == 0)
+
+
+def test_a_weight_of_0_cannot_follow_a_target():
+    with pytest.raises(ValueError, match="give a kl_weight"):
+        OnlineSettings(kl_weight=0.0, kl_target=1.0)
 
 
 def rewarded(penalty: KLPenalty):

@@ -90,7 +90,10 @@ def config_of(material: Path, method: str, num_steps: int) -> dict[str, Any]:
     if method.startswith(("reinforce", "ppo")):
         config["rollout"] = {"engine": "in_process", "max_new_tokens": 8, "samples_per_prompt": 2, "temperature": 0.7}
         config["rewards"] = [{"kind": "sequence_model", "model": str(material / "reward")}]
-        config["training"]["passes"] = 2
+        if method.startswith("reinforce"):
+            del config["training"]["minibatch_size"]  # a batch is one step of it
+        else:
+            config["training"]["passes"] = 2
     return config
 
 

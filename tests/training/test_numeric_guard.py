@@ -14,7 +14,8 @@ from posttrain.batches import ActorCriticExperience, ReferencedPairs, Sequences
 from posttrain.errors import NumericStop
 from posttrain.interfaces import Algorithm, LossReport
 from posttrain.training.loop import Passes, train_on_batch
-from tests.training.test_loop import ONE, WHOLE, problem
+from tests.algorithms.variants import problem
+from tests.training.test_loop import ONE, WHOLE
 
 METHODS = ("sft", "preference_reward_model", "reinforce", "ppo", "dpo")
 NOT_FINITE = (float("nan"), float("inf"), -float("inf"))
