@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from posttrain.batches import Batch, PreferencePairs, Prompts, RewardStream, Rollout, Sequences
+from posttrain.batches import Batch, JudgedSpans, PreferencePairs, Prompts, RewardStream, Rollout, Sequences
 from tests.algorithms.variants import Acted
 from tests.tiny_models import VOCABULARY
 
@@ -34,6 +34,12 @@ class Padded:
             prompts = self(batch.prompts)
             return replace(batch, prompts=prompts, response_ids=ids, response_mask=mask, action_mask=actions)
         mask = batch.sequences.action_mask
+        if isinstance(batch, JudgedSpans):  # whether a span ends at a token is said by its label, which has no padding
+            first, label = (_widened(x, self.response_columns, -1) for x in (batch.first, batch.label))
+            noise = torch.randint(0, 99, first.shape, generator=self.generator)
+            weight = self._numbers(batch.weight, batch.label >= 0)
+            first = torch.where(label >= 0, first, noise)
+            return replace(batch, sequences=self(batch.sequences), first=first, label=label, weight=weight)
         numbers = {
             field.name: self._numbers(value, mask)
             for field in fields(batch)

@@ -14,19 +14,22 @@ from posttrain import plugins
 from posttrain.batches import (
     Experience,
     Judged,
+    JudgedSpans,
     PreferencePairs,
     ReferencedPairs,
     RewardStream,
     Rollout,
     Sequences,
 )
+from posttrain.data.span_labels import SpanSettings
 from posttrain.functional.logprobs import sequence_logprobs
 from posttrain.functional.reward_streams import place_at_last
 from posttrain.interfaces import AgainstGreedy, Algorithm, OnlineAlgorithm, Pooling
 from posttrain.models.actor_critic import SeparateActorCritic
 from posttrain.models.language_model import LanguageModel
-from posttrain.models.loading import freeze, load_backbone, load_language_model, new_scorer
+from posttrain.models.loading import freeze, load_backbone, load_language_model, new_scorer, new_span_scorer
 from posttrain.models.scorer import TieScorer
+from posttrain.settings import Settings
 from tests.tiny_models import random_sequences
 
 
@@ -40,6 +43,15 @@ VARIANTS = {
     "sft": Variant("sft", {}),
     "judgement_reward_model": Variant("judgement_reward_model", {}),
     "judgement_reward_model, mean": Variant("judgement_reward_model", {"pooling": "mean"}),
+    "span_reward_model": Variant("span_reward_model", {"classes": [{"kinds": ["bad"]}]}),
+    "spans, mean": Variant(
+        "span_reward_model",
+        {"classes": [{"name": "wrong", "kinds": ["wrong"]}, {"name": "vague", "kinds": ["vague"]}], "pooling": "mean",
+         "class_weights": "balanced", "segments": "sentence", "good_value": 0.5},
+    ),
+    "spans, pattern": Variant(
+        "span_reward_model", {"classes": [{"kinds": ["bad"]}], "segments": "whole", "pattern": "[a-z]+"}
+    ),
     **{
         name: Variant("preference_reward_model", settings)
         for name, settings in {
@@ -156,6 +168,10 @@ class TinyParts:
         scorer = new_scorer(self._folder, 0.0, pooling)
         return TieScorer(scorer) if learns_tie_strength else scorer
 
+    def span_scorer(self, spans: Settings) -> nn.Module:
+        assert isinstance(spans, SpanSettings)
+        return new_span_scorer(self._folder, 0.0, spans)
+
     def sum_over_ranks(self, values: Tensor) -> Tensor:
         return values
 
@@ -188,6 +204,21 @@ def preference_pairs(sequences: Sequences) -> PreferencePairs:
     better, worse = torch.tensor([0, 1, 2, 3, 6, 8, 7]), torch.tensor([1, 2, 0, 4, 5, 7, 9])
     weight = torch.tensor([1 / 3] * 3 + [1.0, 1.0] + [0.5] * 2)
     return PreferencePairs(sequences, better, worse, torch.tensor([False] * 6 + [True]), weight)
+
+
+def spans_of(sequences: Sequences, num_classes: int, generator: torch.Generator) -> JudgedSpans:
+    """A third of the tokens ends a span, which begins behind the one before it."""
+    mask = sequences.action_mask
+    is_end = mask & (torch.rand(mask.shape, generator=generator) < 0.33)
+    label = torch.where(is_end, torch.randint(0, num_classes, mask.shape, generator=generator), -1)
+    first = torch.zeros_like(label)
+    for row, lasts in enumerate(is_end):
+        ends = lasts.nonzero().flatten().tolist()
+        for before, last in zip([-1, *ends], ends, strict=False):
+            first[row, last] = before + 1
+    return JudgedSpans(
+        sequences, first, label, torch.where(is_end, 0.5 + torch.rand(mask.shape, generator=generator), 0)
+    )
 
 
 def rankings(sequences: Sequences) -> PreferencePairs:
@@ -263,6 +294,8 @@ def batch_for(variant: str, algorithm: Any, seed: int) -> Any:
         return replace(sequences, action_mask=sequences.action_mask & ~is_given)
     if kind == "judgements":
         return Judged(sequences, torch.rand(len(sequences), generator=generator) < 0.4)
+    if kind == "span_judgements":
+        return spans_of(sequences, len(algorithm.config.names), generator)
     is_ranked = getattr(algorithm.config, "reads", "pairs") == "rankings"
     pairs = rankings(sequences) if is_ranked else preference_pairs(sequences)
     if kind == "preferences":
