@@ -148,6 +148,15 @@ def test_two_spans_that_one_token_ends_are_one_and_bad_if_one_is(marked):
     assert good.spans == (((0, 0, 0), (1, 1, 0)),)
 
 
+def test_of_two_spans_that_one_token_ends_the_first_says_where_they_begin():
+    """`c` and `ab` are tokens, `ca` and `b` are spans."""
+    chosen = settings(("wrong", (WRONG,)), pattern="ca|b")
+    (made,) = labelled(rows([("cab",)], [((SpanError(2, 3, WRONG),),)], tokenizer=byte_tokenizer(True)), chosen)
+    blank, c, ab = 0, 1, 2
+    assert made.row.ends[0][blank : ab + 1] == (0, 1, 3)
+    assert made.spans == (((c, ab, 1),),)
+
+
 def test_an_empty_response_has_no_span():
     (made,) = labelled(rows([("", TEXT)], [((), ())]), TWO)
     assert made.spans == ((), ((0, 2, 0), (3, 5, 0)))
