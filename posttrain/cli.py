@@ -124,6 +124,12 @@ def _describe_training(command: AddCommand) -> None:
     )
     frontier.add_argument("--quick", action="store_true", help="the small grid that the file names")
 
+    reproduce = command("reproduce", _reproduce, "Make a published comparison again on a built-in task.")
+    reproduce.add_argument("study", choices=("fine_grained",), help="fine_grained: rewards of spans against one reward")
+    reproduce.add_argument("--out", type=Path, help="folder, which may hold a part of it (runs/reproduce/STUDY)")
+    reproduce.add_argument("--family", choices=families, default=families[0], help="shape of the base (%(default)s)")
+    reproduce.add_argument("--seeds", type=_whole, default=5, help="runs of each main arm (%(default)s)")
+
     report = command("report", _report, "Write report.html of a run: one self-contained file.")
     report.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
 
@@ -207,6 +213,12 @@ def _frontier(arguments: argparse.Namespace) -> None:
     from posttrain.frontier import sweep  # after the configuration is known to be sound, as above
 
     sweep.main(config, points, arguments.out or Path("runs/frontier", arguments.config.stem))
+
+
+def _reproduce(arguments: argparse.Namespace) -> None:
+    from posttrain.reproduce import fine_grained
+
+    fine_grained.main(arguments.out or Path("runs/reproduce", arguments.study), arguments.family, arguments.seeds)
 
 
 def _report(arguments: argparse.Namespace) -> None:

@@ -25,7 +25,7 @@ NAMING_KEYS = {
     "data.sources": "source",
     "worlds": "source",
 }
-CONSUMED = {"demonstrations", "preferences", "referenced_preferences", "judgements", "span_judgements", "rollouts"}
+CONSUMED = {"span_judgements", "demonstrations", "preferences", "referenced_preferences", "judgements", "rollouts"}
 
 
 @pytest.fixture(params=PLUGINS, ids=lambda plugin: ".".join(plugin))

@@ -46,7 +46,17 @@ class Truth:
     @property
     def reward(self) -> float:
         """In [-2, 1]."""
-        return self.completeness - _bad_share(self.factuality) - _bad_share(self.relevance)
+        return self.completeness + self.factuality_reward + self.relevance_reward
+
+    @property
+    def factuality_reward(self) -> float:
+        """Minus the share of wrong sentences."""
+        return -_bad_share(self.factuality)
+
+    @property
+    def relevance_reward(self) -> float:
+        """Minus the share of bad sub-sentences."""
+        return -_bad_share(self.relevance)
 
 
 def gold(prompt: Prompt, answer: str) -> float:

@@ -1,0 +1,107 @@
+"""What a policy writes to unseen prompts by each true reward, and what the reward models know of the truth."""
+
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from posttrain.assembly.parts import load_frozen
+from posttrain.assembly.records import tokenized
+from posttrain.batches import Rollout
+from posttrain.config import DataSettings
+from posttrain.data.collate import Encoder, collate_prompts, collate_sequences
+from posttrain.data.jsonl import write_rows
+from posttrain.data.records import Prompt
+from posttrain.frontier.measuring import sampled
+from posttrain.interfaces import Reward
+from posttrain.models.language_model import kl_per_token
+from posttrain.models.loading import load_tokenizer, read_config
+from posttrain.models.spans.scorer import SPAN_HEAD_FILE
+from posttrain.quickstart import MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
+from posttrain.reading.config_reading import ChoiceOf
+from posttrain.reproduce.fine_grained_labels import PARTS
+from posttrain.rewards import sequence_model, span_model
+from posttrain.training.distributed import start_ranks
+from posttrain.worlds.grounded_qa.truth import judge
+
+BATCH = 64  # prompts
+ANY_LENGTH = 2**20  # tokens
+SEED = 1_000  # of the samples that policies are measured by
+
+
+class Bench:
+    """The SFT model and the prompts, loaded once for all policies."""
+
+    def __init__(self, sft: Path, prompts: Sequence[Prompt]) -> None:
+        self.sft, self.start = load_frozen(str(sft))
+        self.prompts = prompts
+        source = ChoiceOf(("data.sources", "worlds"), key="source").parse(
+            {"source": "grounded_qa", "split": "evaluation"}
+        )
+        limits = DataSettings(train=source, max_prompt_tokens=MAX_PROMPT_TOKENS, max_response_tokens=MAX_NEW_TOKENS)
+        self.rows = tokenized(prompts, self.start, limits, "evaluation prompts")
+
+
+@torch.no_grad()
+def write_answers(bench: Bench, policy: Path, folder: Path) -> dict[str, Any]:
+    """answers.jsonl: one sampled answer to each prompt with each true reward, its tokens and its exact KL in nats."""
+    model, start = load_frozen(str(policy))
+    rows: list[dict[str, Any]] = []
+    for rollout in sampled(model, start, bench.rows, 1, MAX_NEW_TOKENS, SEED):
+        kl = kl_per_token(model, bench.sft, rollout.sequences).sum(-1).tolist()
+        lengths = rollout.sequences.lengths.tolist()
+        for prompt, text, nats, length in zip(rollout.examples, rollout.texts, kl, lengths, strict=True):
+            truth = judge(prompt, text)
+            own = {name: part(truth) for name, part in PARTS.items()}
+            rows.append({"prompt": prompt.text, "answer": text, **own, "kl": nats, "length": length,
+                         "sentences": len(truth.factuality)})  # fmt: skip
+    write_rows(folder / "answers.jsonl", rows)
+    return {"num_prompts": len(rows)}
+
+
+def reward_model_table(models: Mapping[str, Path], held_out: Sequence[tuple[Prompt, Sequence[str]]]) -> dict[str, Any]:
+    """Of the held-out pairs that a true reward decides, the share that each reward model orders as it does.
+
+    A span model orders answers by the sum over their spans.
+    """
+    truths = [[judge(prompt, text) for text in texts] for prompt, texts in held_out]
+    table: dict[str, dict[str, float]] = {}
+    counts: dict[str, int] = {}
+    for name, path in models.items():
+        scores = iter(_scores(path, held_out))
+        own = [[next(scores) for _ in texts] for _, texts in held_out]
+        table[name] = {}
+        for part, of in PARTS.items():
+            right = [_is_right(of(t[i]) - of(t[j]), s[i] - s[j]) for t, s in zip(truths, own, strict=True)
+                     for i, j in combinations(range(len(t)), 2) if of(t[i]) != of(t[j])]  # fmt: skip
+            table[name][part], counts[part] = sum(right) / len(right), len(right)
+    return {"pair_accuracy": table, "num_pairs": counts}
+
+
+def _is_right(truth: float, score: float) -> float:
+    return 0.5 if score == 0 else float((truth > 0) == (score > 0))
+
+
+@torch.no_grad()
+def _scores(path: Path, held_out: Sequence[tuple[Prompt, Sequence[str]]]) -> list[float]:
+    """The reward of each recorded answer, as if a policy had written it."""
+    tokenizer, device = load_tokenizer(str(path)), start_ranks().device
+    reward: Reward
+    if (path / SPAN_HEAD_FILE).exists():
+        reward = span_model.build(span_model.Config(model=str(path)), "learned", tokenizer, device)
+    else:
+        reward = sequence_model.build(sequence_model.Config(model=str(path)), "learned", tokenizer, device)
+    encoder = Encoder(tokenizer, bool(read_config(str(path), None).is_encoder_decoder), ANY_LENGTH, ANY_LENGTH)
+    values: list[float] = []
+    for first in range(0, len(held_out), BATCH):
+        some = held_out[first : first + BATCH]
+        prompts = collate_prompts(encoder.prompts([prompt.text for prompt, _ in some]), [prompt for prompt, _ in some])
+        texts = [text for _, answers in some for text in answers]
+        index = [place for place, (_, answers) in enumerate(some) for _ in answers]
+        sequences = collate_sequences(prompts, index, encoder.responses(texts))
+        nothing = torch.zeros(sequences.response_ids.shape)
+        rollout = Rollout(sequences, nothing, tuple(texts), torch.zeros(len(texts), dtype=torch.bool))
+        values += reward(rollout.to(device)).totals().tolist()
+    return values
