@@ -24,7 +24,6 @@ from posttrain.errors import InputError, NumericStop
 from posttrain.evaluation.evaluate import Generated, generate_and_measure, loss_metrics
 from posttrain.evaluation.reward_spans import spans_file, write_reward_spans
 from posttrain.models.export import export
-from posttrain.models.language_model import LanguageModel
 from posttrain.models.precision import faster_dtype, products_in
 from posttrain.models.scorer import SequenceScorer, TieScorer, write_statistics
 from posttrain.models.spans.scorer import SpanScorer
@@ -91,7 +90,7 @@ class Run:
         if self.config.model.compute_dtype != "auto":
             return self.config
         start, device = self.parts.start, self.ranks.device
-        dtype = faster_dtype(LanguageModel(start.model).to(device), start.model.config, device)
+        dtype = faster_dtype(self.parts.trial_module().to(device), start.model.config, device)
         log.info("model.compute_dtype=auto: %s is faster here", dtype)
         model = self.config.model.model_copy(update={"compute_dtype": str(dtype).removeprefix("torch.")})
         return self.config.model_copy(update={"model": model})

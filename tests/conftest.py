@@ -12,6 +12,7 @@ install_import_hook(
     [
         "posttrain.functional",
         *(f"posttrain.models.{name}" for name in ("actor_critic", "families", "heads", "language_model", "scorer")),
+        "posttrain.models.spans",
     ],
     "beartype.beartype",
 )

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from posttrain.assembly.sections import REWARD_MODEL_RECORDS
 from posttrain.config import RunConfig
 from posttrain.data.span_labels import SpanSettings
 from posttrain.errors import InputError
@@ -20,6 +21,7 @@ from posttrain.models.loading import (
     Pretrained,
     freeze,
     initialize_language_model,
+    is_reward_model,
     load_backbone,
     load_language_model,
     load_tokenizer,
@@ -27,7 +29,7 @@ from posttrain.models.loading import (
     new_scorer,
     new_span_scorer,
 )
-from posttrain.models.scorer import TieScorer
+from posttrain.models.scorer import SequenceScorer, TieScorer
 from posttrain.models.tokenizer import train_tokenizer
 from posttrain.settings import Settings
 from posttrain.training.distributed import Ranks, start_ranks
@@ -72,6 +74,8 @@ class RunParts:
     @cached_property
     def start(self) -> Pretrained:
         model = self.config.model
+        if model.path is not None and self.goes_on_from_reward_model:
+            return Pretrained(load_backbone(model.path, self.dropout), load_tokenizer(model.path), ())
         if model.path is not None:
             return load_language_model(model.path, self.dropout)
         assert model.architecture is not None
@@ -86,6 +90,17 @@ class RunParts:
             tokenizer = train_tokenizer(self.texts, model.tokenizer.vocab_size, is_encoder_decoder)
         torch.manual_seed(self.config.seed)
         return initialize_language_model(model.architecture, tokenizer, self.dropout)
+
+    @cached_property
+    def goes_on_from_reward_model(self) -> bool:
+        """Then `start` has the states of a language model and no head."""
+        path = self.config.model.path
+        return path is not None and self.consumes in REWARD_MODEL_RECORDS and is_reward_model(path)
+
+    def trial_module(self) -> nn.Module:
+        """The cost of a step is that of this one, near enough."""
+        model = self.start.model
+        return SequenceScorer(model) if self.goes_on_from_reward_model else LanguageModel(model)
 
     @property
     def dropout(self) -> float | None:

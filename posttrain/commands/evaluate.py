@@ -41,6 +41,8 @@ from posttrain.models.language_model import LanguageModel, kl_per_token
 from posttrain.models.loading import Pretrained, load_scorer, locate
 from posttrain.models.positions import check_positions
 from posttrain.models.scorer import HEAD_FILE, SequenceScorer, TieScorer
+from posttrain.models.spans.report import SPAN_STATISTICS_FILE
+from posttrain.models.spans.scorer import SPAN_HEAD_FILE
 from posttrain.training.distributed import start_ranks
 
 BATCH = 32  # records
@@ -72,7 +74,11 @@ def main(model: str, config_path: Path, out: Path, overrides: Sequence[str] = ()
     records = evaluation_records(settings, config_path)
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
-    is_reward_model = (Path(locate(model)) / HEAD_FILE).exists()
+    folder = Path(locate(model))
+    if (folder / SPAN_HEAD_FILE).exists():
+        raise InputError(f"model {model}: is a span reward model; how good it is on held-out spans is in "
+                         f"{folder / SPAN_STATISTICS_FILE}, which its training wrote")  # fmt: skip
+    is_reward_model = (folder / HEAD_FILE).exists()
     found = (of_reward_model if is_reward_model else of_language_model)(model, settings, records)
     unsound = [name for name, value in found.overall.items() if not math.isfinite(value)]
     if unsound:

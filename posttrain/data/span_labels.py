@@ -4,6 +4,7 @@ Class 0 is good; the others are those of the configuration, each for one or seve
 first class of which an error covers at least half of the span, or lies in it by at least half of itself.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +51,10 @@ class SpanSettings(Settings):
             repeated = sorted(name for name, times in Counter(found).items() if times > 1)
             if repeated:
                 raise ValueError(f"classes: the {what} {', '.join(repeated)} is given twice (`{GOOD}` is class 0)")
-        segmenter(self.segments, self.pattern)
+        try:
+            segmenter(self.segments, self.pattern)
+        except re.error as error:
+            raise ValueError(f"pattern: {self.pattern!r} is no regular expression ({error}); correct it") from error
         return self
 
     @property

@@ -13,6 +13,9 @@ from typing import Any
 from posttrain.batches import Rollout
 from posttrain.data.segments import Span
 
+NO_CHARACTER = "\ufffd"
+"""What a decoder writes for bytes that are no character, such as the first ones of a character that was cut."""
+
 
 def columns_of(span: Span, ends: Sequence[int]) -> tuple[int, int] | None:
     """(first, last) token of a span: the first that shows a character of it, the one that completes it.
@@ -73,9 +76,15 @@ class TextColumns:
         if joined == said or joined[1:] == said:  # decoders drop a blank that is the first character
             return [end - len(joined) + len(said) for end in accumulate(map(len, pieces))]
         # characters of several tokens, and decoders that change what is between tokens
-        shown = (_num_shared(self._decode(ids[: t + 1]), said) for t in range(len(ids)))
-        ends = list(accumulate(shown, max))
-        return [*ends[:-1], len(said)] if ends else ends
+        shown = [self._decode(ids[: t + 1]) for t in range(len(ids))]
+        last_of = {len(one): t for t, (one, piece) in enumerate(zip(shown, pieces, strict=True)) if piece}
+        ends = list(accumulate((_num_shared(one, said) for one in shown), max))
+        for t, end in enumerate(ends):
+            # bytes that are no character yet, or never, show as one that is: it is complete with the last of them
+            while end and said[end - 1] == NO_CHARACTER and last_of.get(end, t) > t:
+                end -= 1
+            ends[t] = end
+        return ends
 
     def _piece(self, id: int) -> str:
         """What a token adds to a text; looked up once."""

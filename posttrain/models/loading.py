@@ -232,5 +232,11 @@ def load_span_scorer(path: str) -> tuple[SpanScorer, PreTrainedTokenizerBase]:
     return freeze(scorer), load_tokenizer(path)
 
 
+def is_reward_model(path: str) -> bool:
+    """Whether a folder holds a reward model, which has no language-model head, and not a language model."""
+    folder = Path(locate(path))
+    return any((folder / name).exists() for name in (HEAD_FILE, SPAN_HEAD_FILE))
+
+
 def freeze(module: M) -> M:
     return module.eval().requires_grad_(False)

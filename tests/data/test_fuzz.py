@@ -7,7 +7,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from posttrain.data.sources import demonstration_jsonl, preference_jsonl, prompt_jsonl, qa_feedback, sentiment
+from posttrain.data.sources import (
+    demonstration_jsonl,
+    preference_jsonl,
+    prompt_jsonl,
+    qa_feedback,
+    sentiment,
+    span_jsonl,
+)
 from posttrain.errors import InputError
 
 CHAT = [{"role": "user", "content": "p"}, {"role": "assistant", "content": "c"}]
@@ -30,6 +37,8 @@ CASES = [
     (preference_jsonl, {}, {"chosen": CHAT, "rejected": [{"role": "assistant", "content": "r"}]}),
     (preference_jsonl, {}, {"prompt": "p", "responses": ["a", "b"], "pairs": [[0, 1, 2], [1, 0, 1, "ann"]]}),
     (qa_feedback, {"records": "comparisons"}, FEEDBACK),
+    (span_jsonl, {}, {"prompt": "p", "response": "a é", "errors": [{"start": 0, "end": 3, "kind": "x"}]}),
+    (span_jsonl, {}, {"prompt": "p", "responses": ["ab", "c"], "errors": [[], [{"start": 0, "end": 1, "kind": "x"}]]}),
     (sentiment, {"records": "judgements"}, {"text": "fine<br />film", "label": 1}),
 ]
 NUM_MUTANTS = 1_500  # of each case, so more than 10,000 in all

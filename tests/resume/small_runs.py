@@ -23,7 +23,8 @@ from posttrain.models.scorer import write_statistics
 from tests.tiny_models import write_model
 
 METHODS = (
-    "sft", "sft_decoder_only", "preference_reward_model", "reinforce", "reinforce_lora", "ppo", "ppo_adaptive", "dpo",
+    "sft", "sft_decoder_only", "preference_reward_model", "span_reward_model", "reinforce", "reinforce_lora", "ppo",
+    "ppo_adaptive", "dpo",
 )  # fmt: skip
 PATIENCE = 240.0  # seconds that a loaded machine may take for a run
 
@@ -38,6 +39,20 @@ def _words(rng: random.Random, num: int) -> str:
     return " ".join(rng.choice(("aa", "be", "ci", "do", "eu")) for _ in range(num))
 
 
+def _marked(rng: random.Random) -> list[dict[str, Any]]:
+    """Responses of four words; a word that begins with e is bad, and counts as one of two kinds of errors."""
+    rows = []
+    for i in range(40):
+        response = _words(rng, 4)
+        errors = [
+            {"start": 3 * place, "end": 3 * place + 2, "kind": ("wrong", "vague")[(i + place) % 2]}
+            for place, word in enumerate(response.split())
+            if word == "eu"
+        ]
+        rows.append({"prompt": _words(rng, 3), "response": response, "errors": errors})
+    return rows
+
+
 def write_material(folder: Path) -> Path:
     """Tiny models, with dropout where training uses it; a reward model made from one; demonstrations, comparisons."""
     rng = random.Random(0)
@@ -45,6 +60,7 @@ def write_material(folder: Path) -> Path:
     write_rows(folder / "demonstrations.jsonl", demonstrations)
     pairs = [{"prompt": _words(rng, 3), "chosen": _words(rng, 4), "rejected": _words(rng, 2)} for _ in range(40)]
     write_rows(folder / "pairs.jsonl", pairs)
+    write_rows(folder / "spans.jsonl", _marked(random.Random(1)))
     write_model("t5", folder / "t5", dropout_rate=0.1)
     write_model("gpt2", folder / "gpt2", resid_pdrop=0.1, embd_pdrop=0.1, attn_pdrop=0.1)
     write_model("llama", folder / "llama")
@@ -60,11 +76,10 @@ def write_material(folder: Path) -> Path:
 def config_of(material: Path, method: str, num_steps: int) -> dict[str, Any]:
     is_pairwise = method in ("preference_reward_model", "dpo")
     model = {"sft_decoder_only": "gpt2", "dpo": "llama"}.get(method, "t5")
-    data = (
-        {"source": "preference_jsonl", "path": str(material / "pairs.jsonl")}
-        if is_pairwise
-        else {"source": "demonstration_jsonl", "path": str(material / "demonstrations.jsonl")}
-    )
+    kind, file = ("preference", "pairs") if is_pairwise else ("demonstration", "demonstrations")
+    if method == "span_reward_model":
+        kind, file = "span", "spans"
+    data = {"source": f"{kind}_jsonl", "path": str(material / f"{file}.jsonl")}
     config: dict[str, Any] = {
         "model": {"path": str(material / model)},
         "algorithm": {
@@ -78,6 +93,10 @@ def config_of(material: Path, method: str, num_steps: int) -> dict[str, Any]:
     if is_pairwise:
         config["data"]["evaluation"] = dict(data)
         config["training"]["minibatch_size"] = 4
+    if method == "span_reward_model":  # whose weights of classes have to be saved
+        classes = [{"name": name, "kinds": [name], "value": -1.0 - i} for i, name in enumerate(("wrong", "vague"))]
+        config["algorithm"] |= {"pattern": r"\w+", "classes": classes, "class_weights": "balanced", "pooling": "mean"}
+        config["data"]["evaluation"] = dict(data)
     if method.startswith("reinforce"):
         config["algorithm"]["baseline"] = "running_mean"  # which has to be saved
     if method == "reinforce_lora":

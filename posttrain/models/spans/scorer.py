@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Bool, Float, Int
 from pydantic import ValidationError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -69,8 +69,11 @@ def read_spans(folder: Path) -> SpanSettings:
     if not path.exists():
         raise InputError(f"{path}: missing, so {folder} is no span reward model; train one with algorithm "
                          "span_reward_model")  # fmt: skip
-    with safe_open(path, "pt") as file:
-        written = (file.metadata() or {}).get("spans", "")
+    try:
+        with safe_open(path, "pt") as file:
+            written = (file.metadata() or {}).get("spans", "")
+    except SafetensorError as error:
+        raise InputError(f"{path}: damaged ({error}); train the span reward model again") from error
     try:
         return SpanSettings.model_validate_json(written)
     except ValidationError as error:
