@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -70,7 +70,7 @@ class JsonServer:
     num_retries: int
     concurrency: int
     max_answer_bytes: int
-    token: str | None = None
+    token: str | None = field(default=None, repr=False)
     ca_file: str | None = None
 
     @property

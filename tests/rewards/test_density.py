@@ -16,7 +16,19 @@ from posttrain.functional.reward_streams import last_true
 from posttrain.rewards.placing import Judged, written
 from tests.rewards.rollouts import TOKENIZERS, ids_of, rollout_of, tokenizer_of
 
-PIECES = ("the cat", "The dog.", " sat, and the cat sat", "é😀", "7", ".", "!", "\n", "  ", "Mr. X, who is the cat;", "a")
+PIECES = (
+    "the cat",
+    "The dog.",
+    " sat, and the cat sat",
+    "é😀",
+    "7",
+    ".",
+    "!",
+    "\n",
+    "  ",
+    "Mr. X, who is the cat;",
+    "a",
+)
 TEXTS = st.lists(st.sampled_from(PIECES), max_size=8).map(" ".join)
 RULES: list[tuple[str, dict[str, Any]]] = [
     ("length", {"unit": "token", "per": 4.0}),
