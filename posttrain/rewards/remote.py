@@ -61,6 +61,7 @@ def build(config: Config, name: str, tokenizer: Tokenizer, device: torch.device)
         setting, config.url, config.timeout_seconds, config.num_retries, config.concurrency, config.max_answer_bytes,
         _token(config, setting), config.ca_file,
     )  # fmt: skip
+    assert server.certificates  # what is wrong with them shows before anything is trained
     return RemoteReward(config, name, TextColumns(tokenizer), server)
 
 
