@@ -33,12 +33,12 @@ class Config(Settings):
         "own", description="values of spans are paid at the ends of the spans, or summed at the end of each part"
     )
     scale: float = Field(1.0, gt=0, allow_inf_nan=False, description="reward = value * scale + bias, for each value")
-    bias: float = Field(0.0, allow_inf_nan=False)
+    bias: float = Field(0.0, allow_inf_nan=False, description="added to each")
     batch_size: int = Field(32, gt=0, description="responses of one request")
     concurrency: int = Field(4, gt=0, le=64, description="requests at a time")
     timeout_seconds: float = Field(60.0, gt=0, le=3600, description="for one request, before it is tried again")
     num_retries: int = Field(3, ge=0, le=10, description="after no connection, no answer in time, or HTTP 5xx or 429; "
-                             "the first waits half a second, each further one twice as long")  # fmt: skip
+                             "waits half a second, then each time twice as long, up to ten seconds")  # fmt: skip
     max_answer_bytes: int = Field(16 * 2**20, gt=0, description="a longer answer ends the run")
     token_variable: str | None = Field(
         None, description="the environment variable with a token, sent as Authorization: Bearer"

@@ -36,7 +36,7 @@ class Config(Settings):
         "likeliest class"
     )  # fmt: skip
     scale: float = Field(1.0, gt=0, description="reward = value * scale + bias, for each span")
-    bias: float = 0.0
+    bias: float = Field(0.0, description="added to each")
     should_normalize: bool = Field(
         False, description="subtract the mean and divide by the std of the model's held-out spans; then a span more is "
         "worth nothing by itself"
