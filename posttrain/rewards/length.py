@@ -10,7 +10,7 @@ from posttrain.batches import RewardStream, Rollout
 from posttrain.data.segments import words
 from posttrain.data.text_columns import TextColumns
 from posttrain.models.loading import Tokenizer
-from posttrain.rewards.placing import Judged, judged, written
+from posttrain.rewards.placing import Judged, judged, reads_text, written
 from posttrain.settings import Settings
 
 
@@ -33,12 +33,14 @@ class LengthReward:
     columns: TextColumns
 
     def __call__(self, rollout: Rollout) -> RewardStream:
-        ends, each = self.columns.ends_of(rollout), 1.0 / self.config.per
+        each, ends = 1.0 / self.config.per, None
+        if self.config.unit == "word" or reads_text(self.config.density):
+            ends = self.columns.ends_of(rollout)
         if self.config.unit == "word":
-            units = [
-                judged(((word, each) for word in words(text)), own)
-                for text, own in zip(rollout.texts, ends, strict=True)
-            ]
+            assert ends is not None
+            texts = zip(rollout.texts, ends, strict=True)
+            units = [judged(((word, each) for word in words(text)), own) for text, own in texts]
         else:
-            units = [[Judged(column, column, each) for column in range(len(own))] for own in ends]
+            lengths = rollout.sequences.lengths.tolist()
+            units = [[Judged(column, column, each) for column in range(length)] for length in lengths]
         return written(self.name, rollout, units, self.config.density, ends)

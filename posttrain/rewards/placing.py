@@ -19,6 +19,11 @@ Density = Literal["own", "token", "sub_sentence", "sentence", "whole"]
 """A reward's own spans, or its tokens: nothing is summed; or the segments at whose ends judgements are summed."""
 
 
+def reads_text(density: Density) -> bool:
+    """Whether the segments of a density have to be looked up in the text."""
+    return density in SEGMENTERS and density != "whole"
+
+
 class Judged(NamedTuple):
     """What a reward says of the tokens first ... last of a response."""
 
@@ -76,7 +81,7 @@ def _stops(text: str, density: Density, chosen: Sequence[int], ends: Sequence[in
     """Where the segments of a density are paid, from left to right; none for the densities that sum nothing."""
     if density == "whole":
         return chosen[-1:]
-    if density not in SEGMENTERS:
+    if not reads_text(density):
         return ()
     segments = judged(((span, 0.0) for span in SEGMENTERS[density](text)), ends)
     places = (_last_of(chosen, segment.first, segment.last) for segment in segments)

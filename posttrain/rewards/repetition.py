@@ -15,7 +15,7 @@ from posttrain.data.segments import words
 from posttrain.data.text_columns import TextColumns
 from posttrain.functional.response_statistics import repeats
 from posttrain.models.loading import Tokenizer
-from posttrain.rewards.placing import Judged, judged, written
+from posttrain.rewards.placing import Judged, judged, reads_text, written
 from posttrain.settings import Settings
 
 
@@ -38,8 +38,11 @@ class RepetitionReward:
     columns: TextColumns
 
     def __call__(self, rollout: Rollout) -> RewardStream:
-        ends, sequences = self.columns.ends_of(rollout), rollout.sequences
+        sequences, ends = rollout.sequences, None
+        if self.config.unit == "word" or reads_text(self.config.density):
+            ends = self.columns.ends_of(rollout)
         if self.config.unit == "word":
+            assert ends is not None
             found = [self._of_words(text, own) for text, own in zip(rollout.texts, ends, strict=True)]
         else:
             rows = zip(sequences.response_ids, sequences.response_mask, strict=True)
