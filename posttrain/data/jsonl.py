@@ -39,6 +39,15 @@ def read_rows(path: Path | str) -> Iterator[tuple[Where, Row]]:
         yield where, _as_row(value, where)
 
 
+def parse(text: str, where: Where) -> object:
+    """One JSON value and nothing else, as strictly as a row of a file. InputError names `where`."""
+    text = text.strip(" \t\r\n")
+    value, end = _decode(text, 0, where)
+    if end < len(text):
+        raise where.fault("more text after the JSON value; remove it")
+    return value
+
+
 def write_rows(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> int:
     """Write .jsonl or .jsonl.gz so that `path` is either the old file or the whole new one; returns the number of rows.
 

@@ -25,6 +25,7 @@ ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
 # a full stop, or several marks, with the quotes and brackets that close after them; or a line break
 _END = re.compile(r"[.!?…。！？]+[\"'”’)\]»]*(?=\s|$)|\n")
 _PIECE_END = re.compile(r"[,;!?](?!\d)")
+_WORD = re.compile(r"\S+")
 
 
 def whole(text: str) -> list[Span]:
@@ -52,6 +53,11 @@ def sub_sentences(text: str) -> list[Span]:
         pieces = _trimmed(text, [(start + first, start + last) for first, last in _between(ends, end - start)])
         found += _joined(text, list(pieces))
     return found
+
+
+def words(text: str) -> list[Span]:
+    """What white space separates."""
+    return [found.span() for found in _WORD.finditer(text)]
 
 
 def matches(pattern: str) -> Segmenter:

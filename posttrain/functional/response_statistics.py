@@ -7,13 +7,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 
+def repeats(tokens: Sequence[Hashable], size: int) -> list[bool]:
+    """Of each n-gram of a response's tokens or words, n = `size`, from left to right: whether it came before."""
+    grams = [tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1)]
+    seen: set[tuple[Hashable, ...]] = set()
+    return [gram in seen or bool(seen.add(gram)) for gram in grams]
+
+
 def repeated_share(tokens: Sequence[Hashable], size: int) -> float:
     """1 − distinct n-grams / n-grams of a response's tokens or words, n = `size`; 0 where it is shorter than one.
 
     Source: Welleck et al. 2020, arXiv:1908.04319, section 6, seq-rep-n.
     """
-    grams = [tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1)]
-    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+    found = repeats(tokens, size)
+    return sum(found) / len(found) if found else 0.0
 
 
 def joint_moments(x: Float[Tensor, "B"], y: Float[Tensor, "B"]) -> Float[Tensor, "5"]:

@@ -12,9 +12,11 @@ import torch
 from pydantic import Field
 
 from posttrain.batches import RewardStream, Rollout
-from posttrain.data.text_columns import TextColumns, columns_of
-from posttrain.functional.reward_streams import last_true
+from posttrain.data.records import Prompt
+from posttrain.data.segments import Span
+from posttrain.data.text_columns import TextColumns
 from posttrain.models.loading import Tokenizer
+from posttrain.rewards.placing import Judged, judged, written
 from posttrain.settings import Settings
 from posttrain.worlds.grounded_qa.truth import JudgedSpan, judge
 
@@ -39,32 +41,21 @@ class GroundedQATruth:
     columns: TextColumns
 
     def __call__(self, rollout: Rollout) -> RewardStream:
-        values = torch.zeros_like(rollout.logprobs)
-        mask = torch.zeros_like(rollout.sequences.action_mask)
-        lasts = last_true(rollout.sequences.action_mask).tolist()
-        rows = zip(rollout.examples, rollout.texts, self.columns.ends_of(rollout), lasts, strict=True)
-        for row, (prompt, text, ends, last) in enumerate(rows):
-            truth = judge(prompt, text)
-            found: list[tuple[int, float]] = []
-            if self.config.part in ("all", "completeness"):
-                found.append((last, truth.completeness))
-            if self.config.part in ("all", "factuality"):
-                found += _placed(truth.factuality, ends)
-            if self.config.part in ("all", "relevance"):
-                found += _placed(truth.relevance, ends)
-            if self.config.density == "whole":
-                found = [(last, sum(value for _, value in found))]
-            for column, value in found:
-                values[row, column] += value
-                mask[row, column] = True
-        return RewardStream(self.name, values, mask)
+        ends = self.columns.ends_of(rollout)
+        rows = zip(rollout.examples, rollout.texts, ends, strict=True)
+        found = [self._judged(prompt, text, own) for prompt, text, own in rows]
+        return written(self.name, rollout, found, self.config.density, ends)
+
+    def _judged(self, prompt: Prompt, text: str, ends: list[int]) -> list[Judged]:
+        truth, part = judge(prompt, text), self.config.part
+        found = [Judged(0, len(ends) - 1, truth.completeness)] if part in ("all", "completeness") else []
+        if part in ("all", "factuality"):
+            found += judged(_valued(truth.factuality), ends)
+        if part in ("all", "relevance"):
+            found += judged(_valued(truth.relevance), ends)
+        return found
 
 
-def _placed(spans: tuple[JudgedSpan, ...], ends: list[int]) -> list[tuple[int, float]]:
-    """(column, value) of each judgement: what is good is judged too, with 0."""
-    found = []
-    for span in spans:
-        columns = columns_of((span.start, span.end), ends)
-        assert columns is not None, "tokens show the whole of their text"
-        found.append((columns[1], -1.0 / len(spans) if span.error is not None else 0.0))
-    return found
+def _valued(spans: tuple[JudgedSpan, ...]) -> list[tuple[Span, float]]:
+    """What is good is judged too, with 0."""
+    return [((span.start, span.end), -1.0 / len(spans) if span.error is not None else 0.0) for span in spans]

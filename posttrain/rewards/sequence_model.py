@@ -24,7 +24,7 @@ ANY_LENGTH = 2**20  # tokens; what is too long for the model is found in `_fitte
 class Config(Settings):
     model: str = Field(description="folder of a trained reward model")
     scale: float = Field(1.0, gt=0, description="reward = (score - mean) / std * scale + bias")
-    bias: float = 0.0
+    bias: float = Field(0.0, description="added to each")
     should_normalize: bool = Field(
         True, description="subtract the mean and divide by the std of the model's held-out scores"
     )

@@ -15,12 +15,13 @@ from torch import Tensor
 
 from posttrain.batches import RewardStream, Rollout, Sequences
 from posttrain.data.collate import Encoder, collate_prompts, collate_sequences
-from posttrain.data.segments import segmenter
+from posttrain.data.segments import Span, segmenter
 from posttrain.data.text_columns import TextColumns, columns_of
 from posttrain.models.loading import Tokenizer, load_span_scorer, locate
 from posttrain.models.positions import check_positions
 from posttrain.models.spans.report import Moments, read_span_report
 from posttrain.models.spans.scorer import SpanScorer
+from posttrain.rewards.placing import judged, written
 from posttrain.settings import Settings
 
 ANY_LENGTH = 2**20  # tokens; what is too long for the model is found by `check_positions`
@@ -35,7 +36,7 @@ class Config(Settings):
         "likeliest class"
     )  # fmt: skip
     scale: float = Field(1.0, gt=0, description="reward = value * scale + bias, for each span")
-    bias: float = 0.0
+    bias: float = Field(0.0, description="added to each")
     should_normalize: bool = Field(
         False, description="subtract the mean and divide by the std of the model's held-out spans; then a span more is "
         "worth nothing by itself"
@@ -65,32 +66,27 @@ class SpanModelReward:
         """Spans are found in the text, scored where the scorer's tokens have them, paid where the policy's do."""
         segments = segmenter(self.scorer.spans.segments, self.scorer.spans.pattern)
         spans = [segments(text) for text in rollout.texts]
-        paid = [
-            [columns_of(span, ends) for span in some]
-            for some, ends in zip(spans, self.columns.ends_of(rollout), strict=True)
-        ]
-        sequences, read = rollout.sequences, paid
+        ends = self.columns.ends_of(rollout)
+        sequences, read = rollout.sequences, ends
         if self.tokenizer is not None:
             encoder = Encoder(self.tokenizer, self._is_encoder_decoder, ANY_LENGTH, ANY_LENGTH)
             sequences = _encoded(rollout, encoder).to(sequences.response_ids.device)
-            ends = encoder.ends(rollout.texts)
-            read = [[columns_of(span, own) for span in some] for some, own in zip(spans, ends, strict=True)]
-        rewards = self._rewards(sequences, read).to(sequences.response_ids.device)
-        values = torch.zeros_like(rollout.logprobs)
-        mask = torch.zeros_like(rollout.sequences.action_mask)
-        for row, (some, own) in enumerate(zip(paid, read, strict=True)):
-            for place, its in zip(some, own, strict=True):
-                assert place is not None, "a policy's tokens show the whole of its text"
-                assert its is not None, "a text is encoded as a whole"
-                values[row, place[1]], mask[row, place[1]] = rewards[row, its[1]], True
-        return RewardStream(self.name, values, mask)
+            read = encoder.ends(rollout.texts)
+        places = [[_columns(span, own) for span in some] for some, own in zip(spans, read, strict=True)]
+        rewards = self._rewards(sequences, places).tolist()
+        found = []
+        for row, (some, own) in enumerate(zip(spans, places, strict=True)):
+            # of spans that one token of the scorer ends, which are one to it, one is paid
+            paid = {last: span for span, (_, last) in zip(some, own, strict=True)}
+            found.append(judged(((span, rewards[row][last]) for last, span in paid.items()), ends[row]))
+        return written(self.name, rollout, found)
 
     @property
     def _is_encoder_decoder(self) -> bool:
         return bool(self.scorer.backbone.config.is_encoder_decoder)
 
     @torch.no_grad()
-    def _rewards(self, sequences: Sequences, spans: Sequence[Sequence[Columns | None]]) -> Float[Tensor, "B R"]:
+    def _rewards(self, sequences: Sequences, spans: Sequence[Sequence[Columns]]) -> Float[Tensor, "B R"]:
         """The reward of each span, at its last token. Two spans that one token ends are one."""
         lengths = (sequences.prompts.lengths[sequences.prompt_index].tolist(), sequences.lengths.tolist())
         remedy = "lower the token limits of data and rollout, or take a reward model that reads longer texts"
@@ -98,9 +94,8 @@ class SpanModelReward:
         first = torch.zeros_like(sequences.response_ids)
         is_end = torch.zeros_like(sequences.response_mask)
         for row, some in enumerate(spans):
-            for place in reversed(some):  # so that the first of two with one end says where it begins
-                assert place is not None
-                first[row, place[1]], is_end[row, place[1]] = place[0], True
+            for start, last in reversed(some):  # so that the first of two with one end says where it begins
+                first[row, last], is_end[row, last] = start, True
         rewards = torch.zeros(sequences.response_ids.shape, device=first.device)
         for i in range(0, len(sequences), self.config.batch_size):
             rows = range(i, min(i + self.config.batch_size, len(sequences)))
@@ -118,6 +113,12 @@ class SpanModelReward:
         if self.config.should_normalize:
             value = (value - self.moments.mean) / max(self.moments.std, 1e-6)
         return value * self.config.scale + self.config.bias
+
+
+def _columns(span: Span, ends: Sequence[int]) -> Columns:
+    columns = columns_of(span, ends)
+    assert columns is not None, "a text is encoded as a whole"
+    return columns
 
 
 def _encoded(rollout: Rollout, encoder: Encoder) -> Sequences:

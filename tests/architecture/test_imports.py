@@ -22,6 +22,7 @@ DOORS = {
     "matplotlib": ("figures/",),
     "jinja2": ("figures/", "models/", "data/", "annotation/"),
     "peft": ("models/",),
+    "httpx": ("rewards/json_server.py",),
 }
 """Heavy dependency: the files, or folders, that may import it."""
 

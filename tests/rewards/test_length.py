@@ -1,17 +1,30 @@
 import pytest
-import torch
 
-from posttrain.batches import Rollout
-from posttrain.rewards import length
-from tests.algorithms.given import sequences_of
+from tests.rewards.rollouts import ids_of, rollout_of, tokenizer_of
+from tests.rewards.test_density import stream_of
+
+TOKENIZER = tokenizer_of("builtin/decoder_only")
+ROLLOUT = rollout_of(TOKENIZER, [ids_of(TOKENIZER, "the cat"), ids_of(TOKENIZER, ""), ids_of(TOKENIZER, "the", False)])
 
 
-@pytest.mark.parametrize(("unit", "expected"), [("token", [1.5, 0.5, 1.0]), ("word", [1.0, 0.0, 0.5])])
-def test_it_counts_and_pays_at_the_last_token(unit, expected):
-    sequences = sequences_of([3, 1, 2])
-    rollout = Rollout(sequences, torch.zeros(3, 3), ("two words", "", "one"), torch.zeros(3, dtype=torch.bool))
-    reward = length.build(length.Config(unit=unit, per=2.0), "short", None, torch.device("cpu"))  # pyright: ignore[reportArgumentType]
-    stream = reward(rollout)
-    assert stream.name == "short"
-    assert stream.totals().tolist() == expected
-    assert stream.mask.tolist() == [[False, False, True], [True, False, False], [False, True, False]]
+@pytest.mark.parametrize("unit", ["token", "word"])
+def test_it_counts_and_pays_at_the_last_token(unit):
+    stream = stream_of("length", TOKENIZER, ROLLOUT, unit=unit, per=2.0)
+    lengths = ROLLOUT.sequences.lengths
+    numbers = lengths.tolist() if unit == "token" else [2, 0, 1]
+    assert stream.totals().tolist() == [number / 2 for number in numbers]
+    assert stream.mask.sum(-1).tolist() == [1, 1, 1]
+    assert (stream.mask.int().argmax(-1) == lengths - 1).all()
+
+
+def test_each_token_and_each_sentence_by_hand():
+    tokenizer = tokenizer_of("byte fallback")
+    rollout = rollout_of(tokenizer, [ids_of(tokenizer, "the dog. the cat")])
+    pieces = tokenizer.convert_ids_to_tokens(rollout.sequences.response_ids[0, :6].tolist())
+    assert pieces == ["▁the", "▁dog", ".", "▁the", "▁cat", "</s>"]
+    each = stream_of("length", tokenizer, rollout, per=4.0, density="token")
+    assert each.values[0].tolist() == [0.25] * 6 + [0] * 3
+    sentences = stream_of("length", tokenizer, rollout, per=4.0, density="sentence")
+    assert sentences.values[0].tolist() == [0, 0, 0.75, 0, 0.5, 0.25, 0, 0, 0]
+    words = stream_of("length", tokenizer, rollout, unit="word", density="token")
+    assert words.values[0].tolist() == [1, 0, 1, 1, 1, 0, 0, 0, 0], "`dog.` is one word, and ends with its full stop"
