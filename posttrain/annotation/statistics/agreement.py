@@ -48,7 +48,8 @@ def alpha(
     for question, given in _answered_twice(votes, axis).items():
         counts = np.bincount([PLACES[answer.label] for answer in given], minlength=len(PLACES)).astype(float)
         orders = (counts, counts[::-1]) if should_exchange else (counts,)
-        items[question.item] = items.get(question.item, 0.0) + sum(coincidences(order[None])[0] for order in orders)
+        items.setdefault(question.item, np.zeros((len(PLACES), len(PLACES))))
+        items[question.item] += coincidences(np.array(orders)).sum(0)
     return _alpha_of_items(np.array(list(items.values())), settings, metric)
 
 

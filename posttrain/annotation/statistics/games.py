@@ -48,7 +48,7 @@ def outcomes(played: Iterable[Game]) -> tuple[list[tuple[str, str, Label]], Floa
     """Kinds of outcome (first, second, label), and how often each prompt saw each of them [prompts, kinds]."""
     played = list(played)
     prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(game.prompt for game in played))}
-    named = [(game.first, game.second, game.label) for game in played]
+    named: list[tuple[str, str, Label]] = [(game.first, game.second, game.label) for game in played]
     kinds = {kind: column for column, kind in enumerate(dict.fromkeys(named))}
     counts = np.zeros((len(prompts), len(kinds)))
     for game, kind in zip(played, named, strict=True):

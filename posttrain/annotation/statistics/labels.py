@@ -41,8 +41,8 @@ def labels(votes: Iterable[Vote], axis: str = WHOLE) -> list[PairLabel]:
 def majority(given: Iterable[Label]) -> Label:
     """The label with the most votes; no preference where two labels share the most, so that no vote is favoured."""
     votes = list(given)
-    counts = {label: votes.count(label) for label in set(votes)}
-    most = [label for label, count in counts.items() if count == max(counts.values())]
+    counts: dict[Label, int] = {label: votes.count(label) for label in votes}
+    most: list[Label] = [label for label, count in counts.items() if count == max(counts.values())]
     return most[0] if len(most) == 1 else 0
 
 

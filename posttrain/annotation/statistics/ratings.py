@@ -90,7 +90,7 @@ def bradley_terry(
         [WINNERS[row[2]] for row in rows],
         index=pd.Index(list(names)),
         weights=[*counts.tolist(), *([prior_wins] * (2 * len(met)))],
-        tolerance=1e-9,
+        tolerance=1e-7,
         limit=10_000,
     )
     points = POINTS * np.log10(_in_order(fit.scores, names))
@@ -98,7 +98,7 @@ def bradley_terry(
 
 
 def elo(names: Sequence[str], played: Sequence[Game], step: float) -> Floats:
-    """Points [models] after games in this order: r += K (s − 1/(1 + 10^((r' − r)/400))), a tie being s = ½ (Elo 1978)."""
+    """Points [models] after games in this order: r += K (s − 1/(1 + 10^((r' − r)/400))), of a tie s = ½ (Elo 1978)."""
     fit = evalica.elo(
         [game.first for game in played],
         [game.second for game in played],

@@ -42,5 +42,5 @@ def _win_rate(votes: list[tuple[str, float]], settings: StatisticsSettings) -> W
         of_prompt = prompts.setdefault(prompt, [0.0, 0.0])
         of_prompt[0] += points
         of_prompt[1] += 1
-    counts = [sum(points == value for _, points in votes) for value in (1.0, 0.5, 0.0)]
-    return WinRate(*counts, ratio(np.array(list(prompts.values())), "prompts", settings))
+    wins, ties, losses = (sum(points == value for _, points in votes) for value in (1.0, 0.5, 0.0))
+    return WinRate(wins, ties, losses, ratio(np.array(list(prompts.values())), "prompts", settings))
