@@ -18,7 +18,7 @@ from posttrain.data.records import Label
 MIDDLE = 1000.0
 POINTS = 400.0  # a difference of so many: wins ten times as often as it loses
 MAX_NEWTON = 100
-LONGEST_STEP = 2.0  # of a log-strength, so that the first steps of a lopsided fit do not fly off
+MAX_HALVINGS = 40
 
 
 @dataclass(frozen=True)
@@ -105,14 +105,33 @@ def _newton(wins: Floats, ties: Floats) -> tuple[Floats, Floats]:
     for _ in range(MAX_NEWTON):
         gradient, curvature = _derivatives(values, wins, ties)
         step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
-        longest = np.abs(step).max(1, initial=LONGEST_STEP)
-        values += step * (LONGEST_STEP / longest)[:, None]
-        if np.abs(step).max(initial=0.0) < 1e-9:
+        values, before = values + _shortened(values, step, wins, ties), values
+        if np.abs(values - before).max(initial=0.0) < 1e-9:
             break
     else:
         raise AssertionError(f"no strengths after {MAX_NEWTON} steps of Newton's method")
     strengths = values[:, :-1] - values[:, :-1].mean(1, keepdims=True)
     return POINTS / np.log(10) * strengths + MIDDLE, np.exp(values[:, -1])
+
+
+def _shortened(values: Floats, step: Floats, wins: Floats, ties: Floats) -> Floats:
+    """The step, halved in each fit until it no longer loses likelihood by more than rounding."""
+    start = _log_likelihood(values, wins, ties)
+    for _ in range(MAX_HALVINGS):
+        is_worse = _log_likelihood(values + step, wins, ties) < start - 1e-12 * np.abs(start)
+        if not is_worse.any():
+            break
+        step = np.where(is_worse[:, None], step / 2, step)
+    return step
+
+
+def _log_likelihood(values: Floats, wins: Floats, ties: Floats) -> Floats:
+    """Of each fit [S]; a game of i and j is divided by √(π_i π_j), which leaves e^±(λ_i − λ_j)/2 and ν."""
+    half_gap = (values[:, :-1, None] - values[:, None, :-1]) / 2
+    theta = values[:, -1, None, None]
+    total = np.logaddexp(np.abs(half_gap) + np.log1p(np.exp(-2 * np.abs(half_gap))), theta)
+    played = wins + wins.transpose(0, 2, 1) + ties
+    return (wins * half_gap + (ties * theta - played * total) / 2).sum((1, 2))
 
 
 def _derivatives(values: Floats, wins: Floats, ties: Floats) -> tuple[Floats, Floats]:
