@@ -26,7 +26,7 @@ from posttrain.annotation.formats.exchange import (
 )
 from posttrain.annotation.records import Item, Missing, Response, SpanError, SpanVote, Vote
 from posttrain.annotation.statistics.answers import Question
-from posttrain.data.fields import as_integer, as_mapping, as_text, items
+from posttrain.data.fields import as_integer, as_mapping, as_text, integer, items
 from posttrain.data.jsonl import Row
 from posttrain.data.lines import Where
 from posttrain.data.records import Comparison, Label, Prompt
@@ -135,7 +135,7 @@ def _marks(item: str, feedback: Row, where: Where) -> SpanVote:
         for error in feedback["errors"]
     )
     missing = tuple(
-        Missing(entry["error type"], as_integer(entry.get("passage_id"), where, "passage_id", 1) - 1, sentence - 1)
+        Missing(entry["error type"], integer(entry, where, "passage_id", 1) - 1, sentence - 1)
         for entry in feedback["missing-info"]
         for sentence in _sentences(entry, where)
     )

@@ -127,6 +127,8 @@ def span_votes(draw, item, position=None, annotator=names, evidence=True):
 @st.composite
 def projects(draw, vote=None, most=3, **details):
     """Up to `most` items, each with up to three votes that `vote(item)` draws."""
-    found = [draw(items(f"{name}{i}", **details)) for i, name in enumerate(draw(st.lists(said, min_size=1, max_size=most)))]
+    found = [
+        draw(items(f"{name}{i}", **details)) for i, name in enumerate(draw(st.lists(said, min_size=1, max_size=most)))
+    ]
     votes = [] if vote is None else [one for item in found for one in draw(st.lists(vote(item), max_size=3))]
     return found, votes

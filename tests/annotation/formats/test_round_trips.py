@@ -175,9 +175,7 @@ def _feedback(draw):
     question = draw(drawing.said)
     passages = draw(st.lists(st.lists(drawing.texts, min_size=1, max_size=4), max_size=2))
     item = draw(drawing.items("i", num=(4, 4), empty=False, gold=False, arm=False))
-    prompt = replace(
-        item.prompt, references=(draw(drawing.said),), facts={"question": question, "passages": passages}
-    )
+    prompt = replace(item.prompt, references=(draw(drawing.said),), facts={"question": question, "passages": passages})
     item = replace(item, prompt=prompt)
     votes = [
         PairVote("i", "ann", 3.0, 1.0, first, second, draw(drawing.choices), True)

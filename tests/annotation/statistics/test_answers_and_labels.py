@@ -30,7 +30,9 @@ def test_pairs_of_a_ranking_are_all_pairs_and_transitive(drawn):
     found = {(pair.first, pair.second): pair.choice for pair in pairs_of_ranks(rank(ranks=ranks))}
     assert list(found) == list(combinations(range(len(ranks)), 2))
     for (first, second), choice in found.items():
-        assert choice == ("tie" if ranks[first] == ranks[second] else "first" if ranks[first] < ranks[second] else "second")
+        assert choice == (
+            "tie" if ranks[first] == ranks[second] else "first" if ranks[first] < ranks[second] else "second"
+        )
 
 
 def test_a_question_has_one_order():

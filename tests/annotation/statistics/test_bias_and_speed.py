@@ -102,6 +102,11 @@ def test_too_fast_by_hand():
     assert is_too_fast(long, vote("long", seconds=4.9), QUICK)
     assert not is_too_fast(long, vote("long", seconds=5.0), QUICK)
     assert not is_too_fast(long, vote("long", seconds=0.0, at=0.0), QUICK)  # its time is not known
-    votes = [vote("long", seconds=4.0), vote("short", seconds=2.0), vote("gone", seconds=0.1), rank("long", seconds=9.0)]
+    votes = [
+        vote("long", seconds=4.0),
+        vote("short", seconds=2.0),
+        vote("gone", seconds=0.1),
+        rank("long", seconds=9.0),
+    ]
     assert speed([long, short], votes, QUICK) == Speed(3, 1, 4.0)
     assert speed([], [], QUICK) == Speed(0, 0, None)

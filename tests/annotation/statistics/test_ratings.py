@@ -165,7 +165,9 @@ def test_models_that_never_met_are_not_rated():
 
 def test_rankings_are_games_too():
     ranked = item("i", texts=("x", "y", "z"), models=("a", "b", "c"))
-    assert {pair: rate.rate.value for pair, rate in win_rates([ranked], [rank("i", ranks=(1, 2, 2))], QUICK).items()} == {
+    assert {
+        pair: rate.rate.value for pair, rate in win_rates([ranked], [rank("i", ranks=(1, 2, 2))], QUICK).items()
+    } == {
         ("a", "b"): 1.0,
         ("a", "c"): 1.0,
         ("b", "a"): 0.0,

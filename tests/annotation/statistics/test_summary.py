@@ -14,6 +14,7 @@ from posttrain.annotation.records import SpanVote
 from posttrain.annotation.statistics.settings import StatisticsSettings
 from posttrain.annotation.statistics.summary import summary
 from tests.annotation.votes import answered, item, rank, vote
+from tests.architecture.source_files import REPOSITORY
 
 FAST = StatisticsSettings(num_resamples=20, num_elo_orders=5)
 
@@ -122,6 +123,9 @@ def test_the_order_of_items_and_votes_does_not_matter():
 
 def test_statistics_and_formats_bring_no_torch_no_pandas_and_no_scipy():
     modules = "posttrain.annotation.statistics.summary, posttrain.annotation.formats.catalogue"
-    code = f"import sys, {modules}, posttrain.annotation.which_next; print({{'torch', 'pandas', 'scipy'}} & set(sys.modules))"
-    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    heavy = "{'torch', 'pandas', 'scipy'} & set(sys.modules)"
+    code = f"import sys, {modules}, posttrain.annotation.which_next; print({heavy})"
+    shown = subprocess.run(
+        [sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
     assert shown.strip() == "set()"
