@@ -104,7 +104,7 @@ def _newton(wins: Floats, ties: Floats) -> tuple[Floats, Floats]:
     values = np.zeros((num_fits, num_models + 1))  # λ, θ
     for _ in range(MAX_NEWTON):
         gradient, curvature = _derivatives(values, wins, ties)
-        step = np.linalg.solve(curvature, gradient[..., None])[..., 0]
+        step: Floats = np.asarray(np.linalg.solve(curvature, gradient[..., None])[..., 0], dtype=np.float64)
         values, before = values + _shortened(values, step, wins, ties), values
         if np.abs(values - before).max(initial=0.0) < 1e-9:
             break

@@ -17,7 +17,7 @@ from posttrain.annotation.formats import (
     trl_preferences,
 )
 from posttrain.annotation.formats.catalogue import FORMATS
-from posttrain.annotation.formats.selection import select
+from posttrain.annotation.formats.selection import held_out, select
 from posttrain.annotation.records import Item, Missing, PairVote, Response, SpanError, SpanVote
 from posttrain.annotation.statistics.settings import StatisticsSettings
 from posttrain.annotation.statistics.summary import summary
@@ -281,6 +281,23 @@ def test_selecting_by_hand():
     assert ([one.id for one in found.items], found.votes) == (["a"], (votes[0],))
     assert found.left_out == {"items of the other arm": 1, "gold items": 1, "votes of other annotators": 1}
     assert len(select(items, votes, should_keep_gold=True).votes) == 4
+
+
+def test_what_is_held_out_shares_no_prompt():
+    items = [item(f"i{i}", prompt=f"p{i // 2}") for i in range(20)]
+    train, evaluation = held_out(items, seed=0)
+    assert (len(train), len(evaluation)) == (16, 4)
+    assert not {one.prompt.text for one in train} & {one.prompt.text for one in evaluation}
+    assert held_out(items, seed=0) == (train, evaluation)
+    assert held_out(items, seed=1) != (train, evaluation)
+    assert len(held_out(items, seed=0, share=0.1)[1]) == 2
+
+
+def test_the_random_arm_is_held_out_if_there_is_an_active_one():
+    """A prompt that was asked in both arms was chosen by disagreement once: it is for training."""
+    items = [item("a", arm="active"), item("b"), item("c", prompt="p"), item("d", prompt="p", arm="active")]
+    train, evaluation = held_out(items, seed=0)
+    assert ([one.id for one in train], [one.id for one in evaluation]) == (["a", "c", "d"], ["b"])
 
 
 def test_every_format_of_the_catalogue_writes_what_it_reads(tmp_path):
