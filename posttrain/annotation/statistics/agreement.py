@@ -132,7 +132,7 @@ def _alpha_of_items(met: Floats, settings: StatisticsSettings, metric: Metric) -
     if len(met) < settings.few:
         return Estimate(value, num=len(met), remark=too_few(len(met), unit, settings.few))
     sums = resampled_sums(met.reshape(len(met), -1), settings).reshape(-1, *met.shape[1:])
-    ends = percentiles(alpha_of(sums, metric), settings.level)
+    ends = percentiles(alpha_of(sums, metric), len(met), settings.level)
     if ends is None:
         return Estimate(value, num=len(met), remark="nearly all answers are equal: no interval")
     return Estimate(value, *ends, len(met))

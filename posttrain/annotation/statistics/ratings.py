@@ -203,7 +203,7 @@ def _elo_orders(names: Sequence[str], played: Sequence[Game], settings: Statisti
 
 
 def _estimate(value: float, resampled: Floats, num: int, settings: StatisticsSettings) -> Estimate:
-    ends = percentiles(resampled, settings.level) if num >= settings.few else None
+    ends = percentiles(resampled, num, settings.level) if num >= settings.few else None
     if ends is None:
         return Estimate(value, num=num, remark=too_few(num, "prompts", settings.few))
     return Estimate(value, *ends, num)

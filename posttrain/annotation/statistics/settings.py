@@ -11,7 +11,7 @@ class StatisticsSettings(Settings):
     num_resamples: PositiveInt = 1000
     """Of every bootstrap. The ends of an interval move by about 3 % of its width between seeds."""
     seed: NonNegativeInt = 0
-    few: PositiveInt = 5
+    few: int = Field(default=5, ge=2)
     """Below this many items, votes or prompts a number is shown without an interval or a test: there is too little."""
     flag_level: float = Field(default=0.05, gt=0, lt=1)
     """A bias is flagged where its p-value, by Holm's rule over all annotators, is below this."""

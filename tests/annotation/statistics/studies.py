@@ -112,7 +112,7 @@ def alpha_coverage(num_items: int, repetitions: int = 400) -> tuple[float, float
         width += found.high - found.low
         met, _ = _met(votes)
         sums = intervals.resampled_sums(met.reshape(len(met), -1), settings).reshape(-1, 3, 3)
-        low, high = np.quantile(alpha_of(sums, "nominal"), [0.025, 0.975])
+        low, high = intervals.percentiles(alpha_of(sums, "nominal"), len(met), 0.95)
         naive += low <= true <= high
     return covered / repetitions, naive / repetitions, width / repetitions
 
@@ -155,18 +155,22 @@ def elo_shrinkage(num_votes: int, repetitions: int = 50) -> tuple[float, float]:
     gaps = np.zeros(2)
     for repetition in range(repetitions):
         draw = np.random.default_rng([7, num_votes, repetition])
-        battles = ((f"p{i}", "b", "a", "first" if draw.random() < 1 / (1 + 10**-0.5) else "second") for i in range(num_votes))
+        battles = (
+            (f"p{i}", "b", "a", "first" if draw.random() < 1 / (1 + 10**-0.5) else "second") for i in range(num_votes)
+        )
         found = _rated(battles, True, 0)
         gaps += [found["b"][kind].value - found["a"][kind].value for kind in (0, 1)]
     return tuple(gaps / repetitions)
 
 
 def main() -> None:
-    print("side bias: left share of the lazy one, votes each, flagged, any of 9 fair ones flagged")
+    print(
+        "side bias: share of votes that the lazy one gives to the left unread, votes each, flagged, any of 9 fair ones flagged"
+    )
     for lazy in (0.2, 0.4, 0.6):
         for num in (20, 50, 100, 200):
             found, alarms = side_bias(num, lazy)
-            print(f"  {0.5 + lazy / 2:.1f}  {num:4}  {found:.3f}  {alarms:.3f}", flush=True)
+            print(f"  {lazy:.1f}  {num:4}  {found:.3f}  {alarms:.3f}", flush=True)
     print("length bias: taste, merit, prompts, flagged")
     for taste, merit in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5)):
         for num in (50, 100, 200):
