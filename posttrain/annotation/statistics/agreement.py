@@ -65,12 +65,12 @@ def coincidences(counts: Floats) -> Floats:
 def alpha_of(met: Floats, metric: Metric) -> NDArray[np.float64]:
     """α = 1 − D_o/D_e of each coincidence matrix [S, V, V]; nan where all answers are equal, so that D_e is 0.
 
-    D_o = Σ o_cc' δ², D_e = Σ n_c (n_c' − [c = c'])/(n − 1) δ² with n_c = Σ_c' o_cc' (Krippendorff 2011). δ² is 1 for
+    D_o = Σ o_cc' δ², D_e = Σ n_c n_c'/(n − 1) δ² with n_c = Σ_c' o_cc' (Krippendorff 2011). δ² is 1 for
     different values (nominal), or the square of the answers between them, ends half (ordinal).
     """
     totals = met.sum(2)
     num = totals.sum(1)[:, None, None]
-    expected = totals[:, :, None] * totals[:, None, :] - totals[:, :, None] * np.eye(met.shape[1])
+    expected = totals[:, :, None] * totals[:, None, :]  # of equal values too, whose distance is 0
     if metric == "nominal":
         distance = np.broadcast_to(1 - np.eye(met.shape[1]), met.shape)
     else:

@@ -4,7 +4,6 @@
 Each study draws its annotators anew many times; a share of n repetitions is uncertain by 2 √(p (1 − p)/n).
 """
 
-import sys
 from collections.abc import Iterator
 
 import numpy as np
@@ -155,31 +154,30 @@ def elo_shrinkage(num_votes: int, repetitions: int = 50) -> tuple[float, float]:
     gaps = np.zeros(2)
     for repetition in range(repetitions):
         draw = np.random.default_rng([7, num_votes, repetition])
-        battles = (
-            (f"p{i}", "b", "a", "first" if draw.random() < 1 / (1 + 10**-0.5) else "second") for i in range(num_votes)
-        )
+        wins = draw.random(num_votes) < 1 / (1 + 10**-0.5)
+        battles = ((f"p{i}", "b", "a", "first" if win else "second") for i, win in enumerate(wins))
         found = _rated(battles, True, 0)
         gaps += [found["b"][kind].value - found["a"][kind].value for kind in (0, 1)]
     return tuple(gaps / repetitions)
 
 
-def main() -> None:
-    print(
-        "side bias: share of votes that the lazy one gives to the left unread, votes each, flagged, any of 9 fair ones flagged"
-    )
+def print_biases() -> None:
+    print("side bias: votes given to the left unread, votes each, lazy one flagged, any of 9 fair ones flagged")
     for lazy in (0.2, 0.4, 0.6):
         for num in (20, 50, 100, 200):
-            found, alarms = side_bias(num, lazy)
-            print(f"  {lazy:.1f}  {num:4}  {found:.3f}  {alarms:.3f}", flush=True)
+            print("  {:.1f}  {:4}  {:.3f}  {:.3f}".format(lazy, num, *side_bias(num, lazy)), flush=True)
     print("length bias: taste, merit, prompts, flagged")
     for taste, merit in ((0.0, 0.0), (0.5, 0.0), (0.0, 0.5)):
         for num in (50, 100, 200):
             print(f"  {taste}  {merit}  {num:4}  {length_bias(num, taste, merit):.3f}", flush=True)
+
+
+def print_coverage() -> None:
     print("coverage of alpha: items, over items, over questions, width")
     for num in (10, 20, 50, 100):
         print("  {:4}  {:.3f}  {:.3f}  {:.3f}".format(num, *alpha_coverage(num)), flush=True)
     print("coverage of Bradley-Terry: prompts, over prompts, over votes")
-    for num in (10, 20, 50, 100):
+    for num in (10, 20, 50):
         print("  {:4}  {:.3f}  {:.3f}".format(num, *rating_coverage(num)), flush=True)
     print("gap of 200 points: votes, Bradley-Terry, Elo")
     for num in (100, 400, 1600):
@@ -187,4 +185,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    print_biases()
+    print_coverage()
