@@ -76,6 +76,16 @@ def test_at_least_the_share_is_random_and_no_prompt_is_in_both_arms(num_items, n
     assert not arms[0] & arms[1]
 
 
+def test_a_used_up_random_arm_holds_the_active_one_back():
+    """One random pair is left, so that four active ones may come with it, and then none."""
+    random_pairs = [
+        (one.id, *pair) for one in ITEMS if arms_of(ITEMS, 0)[one.id] == "random" for pair in combinations(range(3), 2)
+    ]
+    found = which_next(ITEMS, 20, 0, _scores(), asked=random_pairs[1:])
+    assert [ask.arm for ask in found] == ["random", "active", "active", "active", "active"]
+    assert which_next(ITEMS, 20, 0, _scores(), asked=random_pairs) == []
+
+
 def test_arms_stay_while_a_project_is_asked():
     asked, arms = [], {}
     for _ in range(6):

@@ -19,6 +19,7 @@ MIDDLE = 1000.0
 POINTS = 400.0  # a difference of so many: wins ten times as often as it loses
 MAX_NEWTON = 100
 MAX_HALVINGS = 40
+SMALL_GAIN = 1e-8  # nats: a ten-thousandth of a standard error, and the step that is still taken squares that
 
 
 @dataclass(frozen=True)
@@ -105,20 +106,19 @@ def _newton(wins: Floats, ties: Floats) -> tuple[Floats, Floats]:
     for _ in range(MAX_NEWTON):
         gradient, curvature = _derivatives(values, wins, ties)
         step: Floats = np.asarray(np.linalg.solve(curvature, gradient[..., None])[..., 0], dtype=np.float64)
-        values, before = values + _shortened(values, step, wins, ties), values
-        if np.abs(values - before).max(initial=0.0) < 1e-9:
+        values = values + _shortened(values, step, wins, ties)
+        if (gradient * step).sum(1).max(initial=0.0) < SMALL_GAIN:
             break
     else:
         raise AssertionError(f"no strengths after {MAX_NEWTON} steps of Newton's method")
-    strengths = values[:, :-1] - values[:, :-1].mean(1, keepdims=True)
-    return POINTS / np.log(10) * strengths + MIDDLE, np.exp(values[:, -1])
+    return POINTS / np.log(10) * values[:, :-1] + MIDDLE, np.exp(values[:, -1])
 
 
 def _shortened(values: Floats, step: Floats, wins: Floats, ties: Floats) -> Floats:
     """The step, halved in each fit until it no longer loses likelihood by more than rounding."""
     start = _log_likelihood(values, wins, ties)
     for _ in range(MAX_HALVINGS):
-        is_worse = _log_likelihood(values + step, wins, ties) < start - 1e-12 * np.abs(start)
+        is_worse = _log_likelihood(values + step, wins, ties) < start - 1e-11 * np.abs(start)
         if not is_worse.any():
             break
         step = np.where(is_worse[:, None], step / 2, step)
@@ -155,7 +155,9 @@ def _derivatives(values: Floats, wins: Floats, ties: Floats) -> tuple[Floats, Fl
     curvature[:, :-1, :-1] = played * (tied / 4 - points * (1 - points))
     own = np.arange(num_models)
     curvature[:, own, own] = (played * (won + tied / 4 - points**2)).sum(2)
-    curvature[:, :-1, :-1] += 1.0  # strengths are free up to a constant: this keeps their sum, and moves nothing else
+    curvature[:, :-1, :-1] += (
+        1.0  # strengths are free up to a constant: this keeps their sum at 0, and moves nothing else
+    )
     curvature[:, :-1, -1] = curvature[:, -1, :-1] = (played * tied * (0.5 - points)).sum(2)
     curvature[:, -1, -1] = (played * tied * (1 - tied)).sum((1, 2)) / 2
     return gradient, curvature

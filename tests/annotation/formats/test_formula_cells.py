@@ -137,6 +137,7 @@ HEADER = "item,prompt,response_1,response_2"
     [
         (f"{HEADER}\ni,p,a\n", "t.csv:2: 3 cells under 4 columns; quote cells"),
         (f'{HEADER}\ni,p,a,"b\nb"\nj,p,a\n', "t.csv:4: 3 cells"),
+        (f'{HEADER}\ni,p,"a\na"\n', "t.csv:2: 3 cells"),
         (f"{HEADER},item\n", 't.csv:1: column "item" is given twice'),
         (f'{HEADER}\ni,p,"a"x,b\n', "t.csv:2: not a row of a table"),
         (

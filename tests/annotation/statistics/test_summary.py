@@ -65,10 +65,18 @@ def test_what_is_counted():
 
 
 def test_axes_are_shown_by_name():
-    votes = [vote("i", name, axes={"relevance": "first", "factuality": "tie"}) for name in "ab"]
+    votes = [
+        vote("i", "a", axes={"relevance": "first", "factuality": "tie"}),
+        vote("i", "b", axes={"relevance": "second"}),
+    ]
     found = summary([item()], votes, FAST)
     assert list(found.axes) == ["factuality", "relevance"]
-    assert found.axes["relevance"].equal_share.value == 1.0
+    assert found.axes["relevance"].equal_share.value == 0.0
+    assert found.axes["relevance"].nominal.value == 0.0  # one FS: D_o = D_e = 2
+    assert found.axes["relevance"].confusion[0][2] == 1
+    assert found.axes["factuality"].equal_share.value is None
+    assert found.agreement.nominal.value is None  # on the whole all answers are equal
+    assert found.agreement.equal_share.value == 1.0
 
 
 names = st.sampled_from(["ann", "bob", "=cmd()", "日本"])
