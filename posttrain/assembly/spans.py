@@ -36,7 +36,9 @@ class SpanData:
 def span_data(config: RunConfig, train: Sequence[Tokenized], evaluation: Sequence[Tokenized]) -> SpanData:
     """InputError where a class has no errors to learn from; says how many spans of each class there are."""
     settings: Any = config.algorithm.settings
-    check_kinds(train, settings, "data.train")
+    absent = check_kinds(train, settings, "data.train")
+    if absent:
+        log.warning("data.train: no error of the kinds %s; is a name of algorithm.classes misspelt?", ", ".join(absent))
     rows = {"data.train": labelled(train, settings), "data.evaluation": labelled(evaluation, settings)}
     for where, some in rows.items():
         counts = class_counts(some, len(settings.names))

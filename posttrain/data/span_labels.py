@@ -125,8 +125,8 @@ def class_counts(rows: Sequence[LabelledRow], num_classes: int) -> list[int]:
     return [counts[number] for number in range(num_classes)]
 
 
-def check_kinds(rows: Sequence[Tokenized], settings: SpanSettings, where: str) -> None:
-    """InputError for a class of whose kinds the records have no error: a misspelt name, or nothing to learn."""
+def check_kinds(rows: Sequence[Tokenized], settings: SpanSettings, where: str) -> list[str]:
+    """The kinds of errors that no record has. InputError where those are all of a class: there is nothing to learn."""
     records = [row.record for row in rows if isinstance(row.record, SpanJudgement)]
     there = Counter(error.kind for record in records for errors in record.errors for error in errors)
     for each in settings.classes:
@@ -136,6 +136,7 @@ def check_kinds(rows: Sequence[Tokenized], settings: SpanSettings, where: str) -
                 f"algorithm.classes: {where} has no error of the kinds of class {each.name} ({', '.join(each.kinds)}); "
                 f"errors there: {known}"
             )
+    return [kind for each in settings.classes for kind in each.kinds if not there[kind]]
 
 
 def judged_spans(rows: Sequence[LabelledRow], class_weights: Sequence[float]) -> JudgedSpans:

@@ -175,7 +175,7 @@ def test_a_class_without_errors_is_refused_with_the_kinds_that_there_are():
         rf"there: {WRONG} \(2\), {DULL} \(1\)",
     ):
         check_kinds(some, misspelt, "data.train")
-    check_kinds(some, TWO, "data.train")  # one of a class's kinds is enough
+    absent = check_kinds(some, TWO, "data.train")  # one of a class's kinds is enough
     with pytest.raises(InputError, match="errors there: none"):
         check_kinds(rows([(TEXT,)], [((),)]), TWO, "data.train")
 
