@@ -25,7 +25,7 @@ ARMS: Mapping[str, tuple[str, Tone, str]] = {
 }
 PANELS = (
     ("gold", "gold reward", 1.0),
-    ("completeness", "needed facts that are stated", 1.0),
+    ("completeness", "needed facts stated", 1.0),
     ("factuality", "wrong sentences", -1.0),
     ("relevance", "bad sub-sentences", -1.0),
 )
@@ -46,7 +46,7 @@ def write_learning_curves(results: Results, path: Path) -> None:
 
 def write_trade_off(results: Results, path: Path) -> None:
     with chart_style():
-        figure = Figure(figsize=(9.2, 2.9), layout="constrained", facecolor=PAPER.light)
+        figure = Figure(figsize=(10.4, 2.9), layout="constrained", facecolor=PAPER.light)
         grid = figure.subplots(1, len(TRADED), sharey=True)
         for ax, (name, title, sign) in zip(grid, TRADED, strict=True):
             ax.set_title(title.capitalize())

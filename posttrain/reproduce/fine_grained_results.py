@@ -103,14 +103,20 @@ def smoothed(values: Numbers) -> Numbers:
 
 
 def print_tables(results: Mapping[str, Any], console: Console) -> None:
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1), title="Unseen prompts: mean [95 % interval over seeds and prompts]")
-    for name in ("", "seeds", "gold", "completeness", "wrong sentences", "bad sub-sentences", "tokens", "KL, nats"):
-        table.add_column(name, justify="left" if not name else "right")
+    table = Table(
+        box=SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+        collapse_padding=True,
+        title="Unseen prompts: mean ± half of the 95 % interval (arm ×seeds)",
+    )
+    for name in ("", "gold", "complete", "wrong", "bad parts", "tokens", "KL"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for name, arm in results["arms"].items():
         cells = arm["measures"]
         table.add_row(
-            name, str(arm["num_seeds"]), *(_shown(cells[key]) for key in ("gold", "completeness")),
-            *(_shown(_negated(cells[key])) for key in ("factuality", "relevance")),
+            f"{name} ×{arm['num_seeds']}", *(_with_half(cells[key], 1) for key in ("gold", "completeness")),
+            *(_with_half(cells[key], -1) for key in ("factuality", "relevance")),
             *(f"{cells[key]['mean']:.1f}" for key in ("length", "kl")),
         )  # fmt: skip
     console.print(table)
@@ -120,7 +126,7 @@ def print_tables(results: Mapping[str, Any], console: Console) -> None:
     )
     pairs.add_column("")
     for part in next(iter(own.values())):
-        pairs.add_column(f"{part} (n {results['reward_models']['num_pairs'][part]})", justify="right")
+        pairs.add_column(f"{part}\nof {results['reward_models']['num_pairs'][part]}", justify="right")
     for name, cells in own.items():
         pairs.add_row(name, *(f"{value:.3f}" for value in cells.values()))
     console.print(pairs)
@@ -134,9 +140,9 @@ def print_tables(results: Mapping[str, Any], console: Console) -> None:
         )
 
 
-def _negated(cell: Mapping[str, float]) -> dict[str, float]:
-    """A reward that is minus a share, as the share."""
-    return {"mean": -cell["mean"], "low": -cell["high"], "high": -cell["low"]}
+def _with_half(cell: Mapping[str, float], sign: int) -> str:
+    """A reward that is minus a share is shown as the share."""
+    return f"{sign * cell['mean']:.2f} ±{(cell['high'] - cell['low']) / 2:.2f}"
 
 
 def _shown(cell: Mapping[str, float]) -> str:
