@@ -81,7 +81,7 @@ def _stops(text: str, density: Density, chosen: Sequence[int], ends: Sequence[in
     """Where the segments of a density are paid, from left to right; none for the densities that sum nothing."""
     if density == "whole":
         return chosen[-1:]
-    if not reads_text(density):
+    if density in ("own", "token"):
         return ()
     segments = judged(((span, 0.0) for span in SEGMENTERS[density](text)), ends)
     places = (_last_of(chosen, segment.first, segment.last) for segment in segments)

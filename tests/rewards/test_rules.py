@@ -60,6 +60,7 @@ def test_pattern():
     assert values("pattern", text, pattern="dog|cat", density="own") == {1: 1}
     assert values("pattern", text, pattern="dog|cat", density="own", gives="count") == {1: 1, 4: 1}
     assert values("pattern", text, pattern="the", density="sentence", gives="count") == {2: 1, 4: 1}
+    assert values("pattern", text, pattern="cat", density="sentence") == {2: 0, 4: 1}, "a sentence without is judged"
     assert values("pattern", text, pattern="x*", gives="count") == {5: 0}, "an empty match counts for nothing"
     assert values("pattern", text, pattern="the dog", gives="all", density="own") == {5: 0}
     assert values("pattern", text, pattern="the .*", gives="all", density="own") == {5: 1}
