@@ -173,7 +173,7 @@ class Run:
                 zip((p.text for p in generated.prompts), generated.responses, *generated.scores.values(), strict=True)
             )
             journal.metrics.log_table(GENERATIONS, columns, rows, step)
-        named = {f"evaluation/{name}": value for name, value in values.items()}
+        named = {f"eval/{name}": value for name, value in values.items()}
         if named:
             journal.write(step, named)
 
