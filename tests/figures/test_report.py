@@ -153,9 +153,7 @@ def test_what_was_not_logged_is_named(quickstart, tmp_path):
     (folder / "reward_model" / "pair_scores.jsonl").unlink()
     text = " ".join(Outline(write_quickstart(folder).read_text()).words("p"))
     assert "the run did not log it: eval/rougeL, eval/loss." in text
-    assert (
-        "eval/accuracy, train/accuracy, train/margin, train/chosen_log_ratio, train/rejected_log_ratio." in text
-    )
+    assert "eval/accuracy, train/accuracy, train/margin, train/chosen_log_ratio, train/rejected_log_ratio." in text
 
 
 def test_without_a_gold_reward_the_learned_one_is_shown(tmp_path):

@@ -1,4 +1,4 @@
-"""ROUGE-Lsum: ROUGE-L over sentences, each of a reference against the union of all of the response (Lin 2004, sec. 3.2).
+"""ROUGE-Lsum: ROUGE-L over sentences, each of a reference against the union of the whole response (Lin 2004, 3.2).
 
 The order of sentences does not matter, so that it fits long answers better than ROUGE-L does.
 """
