@@ -1,6 +1,6 @@
 """How good a model is on records that it was not trained on: its loss, and measures of what it writes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,6 +46,11 @@ class Generated:
         return {name: sum(values) / max(len(values), 1) for name, values in self.scores.items()}
 
 
+def generated_names(rewards: Iterable[str], measures: Iterable[str]) -> list[str]:
+    """What `Generated.means` has, but for the KL."""
+    return [*(f"reward/{name}" for name in rewards), "length", "cut_share", *measures]
+
+
 def generate_and_measure(
     engine: RolloutEngine, rows: Sequence[Tokenized], rewards: Mapping[str, Reward], measures: Mapping[str, Measure],
     batch_size: int, device: torch.device, kl: Divergence | None = None,
@@ -53,7 +58,7 @@ def generate_and_measure(
     """The engine must give one sample a prompt. Batch i draws from the random streams of step i."""
     records: list[Prompt] = []
     responses: list[str] = []
-    scores: dict[str, list[float]] = {f"reward/{name}": [] for name in rewards} | {"length": [], "cut_share": []}
+    scores: dict[str, list[float]] = {name: [] for name in generated_names(rewards, ())}
     scores |= {"kl": []} if kl else {}
     for step, start in enumerate(range(0, len(rows), batch_size)):
         rollout: Rollout = engine.generate(prompts(rows[start : start + batch_size]).to(device), step)

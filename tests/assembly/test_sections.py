@@ -51,3 +51,14 @@ def test_the_implicit_reward_of_dpo_may_be_judged():
 def test_a_judge_that_cannot_judge_is_refused(made: RunConfig, message: str):
     with pytest.raises(InputError, match=f"diagnostics.judge: .*{message}"):
         check_sections(made, CONSUMED[made.algorithm.name])
+
+
+@pytest.mark.parametrize(("evaluation", "has_data"), [({"every": None}, True), ({"every": 5}, False)])
+def test_a_best_model_needs_several_evaluations(evaluation: dict[str, Any], has_data: bool):
+    made = config("ppo", FULL | evaluation, has_data=has_data)
+    diagnostics = made.diagnostics.model_copy(update={"judge": None})
+    checkpoint = made.checkpoint.model_copy(update={"best_metric": "eval/rougeL", "best_is": "highest"})
+    made = made.model_copy(update={"diagnostics": diagnostics})
+    check_sections(made, "rollouts")
+    with pytest.raises(InputError, match=r"checkpoint\.best_metric: .*give data\.evaluation and evaluation\.every"):
+        check_sections(made.model_copy(update={"checkpoint": checkpoint}), "rollouts")
