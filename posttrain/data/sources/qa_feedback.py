@@ -10,11 +10,12 @@ dev_feedback.jsonl share, 348 prompts come out equal to the character; the other
 the sentence splitter of the data set cut between words that no blank separated ("FanFiction.Net").
 """
 
+from collections.abc import Callable
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from posttrain.data.fields import (
     as_label,
@@ -44,16 +45,14 @@ class Config(Settings):
     records: Literal["demonstrations", "comparisons", "span_judgements", "prompts"]
     """Demonstrations need a demonstration file, comparisons and span judgements (of prediction 1) a feedback file;
     prompts are taken from either."""
+    start: NonNegativeInt = 0
     num: PositiveInt | None = None
-    """Take the first `num` rows; None takes all. The whole file is checked either way."""
+    """Rows from `start` on; None takes all that follow. The whole file is checked either way."""
 
 
 def load(config: Config) -> list[Record]:
-    read = {
-        "demonstrations": _demonstration, "comparisons": _comparison, "span_judgements": _span_judgement,
-        "prompts": _prompt,
-    }[config.records]  # fmt: skip
-    return take([read(row, where) for where, row in read_rows(config.path)], config.num, config.path)
+    read = READERS[config.records]
+    return take([read(row, where) for where, row in read_rows(config.path)], config.num, config.path, config.start)
 
 
 def _prompt(row: Row, where: Where) -> Prompt:
@@ -133,3 +132,12 @@ def _join(sentences: list[str]) -> str:
     for sentence in sentences:
         joined += sentence if not joined or joined.endswith("\n") else f" {sentence}"
     return joined
+
+
+READERS: dict[str, Callable[[Row, Where], Record]] = {
+    "demonstrations": _demonstration,
+    "comparisons": _comparison,
+    "span_judgements": _span_judgement,
+    "prompts": _prompt,
+}
+"""How a row is read, by `Config.records`. InputError at a row's first fault."""
