@@ -169,6 +169,10 @@ def _describe_use(command: AddCommand) -> None:
     )
     evaluate.add_argument("--out", type=Path, required=True, help="JSON: each measure with its interval")
 
+    data = command("data", _data, "Check the files of a data set: what is there, what is missing, what is wrong.")
+    data.add_argument("source", choices=("qa_feedback",), help="the data set")
+    data.add_argument("--check", type=Path, required=True, metavar="DIR", help="folder with its original files")
+
 
 def _whole(text: str) -> int:
     if not text.isdecimal():
@@ -254,6 +258,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from posttrain.commands import evaluate
 
     evaluate.main(arguments.model, arguments.config, arguments.out, arguments.overrides)
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from posttrain.commands import check_data
+
+    check_data.main(arguments.check)
 
 
 if __name__ == "__main__":
