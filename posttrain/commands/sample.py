@@ -123,9 +123,7 @@ def read_prompts(path: Path, num: int | None = None, overrides: Sequence[str] = 
     """The first `num` prompts of a file of them, or of the training data that a run's YAML file names."""
     is_run = path.name.lower().endswith((".yaml", ".yml"))
     if overrides and not is_run:
-        raise InputError(
-            f"{overrides[0]}: is a setting of a run's YAML file, and --prompts {path} is none; leave it out"
-        )
+        raise InputError(f"{overrides[0]}: a setting of a run's YAML file, which --prompts {path} is not; leave it out")
     if is_run:
         choice = config.load(path, overrides).data.train
         records = [prompt_of(record) for record in choice.plugin.load(choice.settings)]

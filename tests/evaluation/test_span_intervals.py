@@ -27,7 +27,7 @@ def test_the_statistics_by_hand():
             "precision/bad": 2 / 3,
             "recall/bad": 2 / 4,
             "f1/bad": 4 / 7,
-        }  # fmt: skip
+        }
     )
     assert {it.n for it in found.values()} == {2}
 
