@@ -117,8 +117,8 @@ def test_qa_feedback(needs):
     lines = [json.loads(line) for line in Path("runs/qa_feedback/sft/metrics.jsonl").read_text().splitlines()]
     assert {"eval/loss", "eval/rougeL", "eval/rougeLsum"} <= lines[0].keys()
     for name, num in (("relevance_rm", 4), ("factuality_rm", 20)):  # there is no factual error in the first 4 rows
-        model = train(f"qa_feedback/{name}", *SHORT, "training.num_epochs=1", f"data.train.num={num}")
-        found = measures(model, f"qa_feedback/{name}", "data.evaluation.num=6", *SHORT)
+        model = train(f"qa_feedback/{name}", SHORT[0], "training.num_epochs=1", f"data.train.num={num}")
+        found = measures(model, f"qa_feedback/{name}", "data.evaluation.num=6", SHORT[0])
         assert {"accuracy", "accuracy_over_majority", "macro_f1_over_majority"} <= found.keys()
     for name in ("completeness_rm", "preference_rm"):
         train(f"qa_feedback/{name}", *SHORT, "training.num_epochs=1")
