@@ -75,7 +75,7 @@ def draw(run: Path, path: Path) -> None:
         grid = figure.add_gridspec(4, 2)
         axes = figure.add_subplot(grid[:2, 0])
         axes.set_title("SFT: ROUGE-L on held-out prompts")
-        draw_curves(axes, [Curve("ROUGE-L", sft["evaluation/rougeL"])], "F1")
+        draw_curves(axes, [Curve("ROUGE-L", sft["eval/rougeL"])], "F1")
         for row, (name, unit) in enumerate((("rollout/reward", "reward"), ("rollout/kl", "KL, nats"))):
             axes = figure.add_subplot(grid[row, 1])
             axes.set_title("" if row else "PPO: reward, and what it costs in KL")

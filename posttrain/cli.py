@@ -66,7 +66,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args(argv)
     # argparse takes positionals in one piece: overrides that follow an option are left over
     late_overrides = [word for word in rest if "=" in word and not word.startswith("-")]
-    if rest != late_overrides or (rest and arguments.run not in (_train, _evaluate, _frontier)):
+    if rest != late_overrides or (rest and arguments.run not in (_train, _evaluate, _frontier, _sample)):
         parser.error(f"not understood: {' '.join(word for word in rest)} (see posttrain {arguments.command} --help)")
     if late_overrides:
         arguments.overrides += late_overrides
@@ -137,6 +137,7 @@ def _describe_training(command: AddCommand) -> None:
 def _describe_use(command: AddCommand) -> None:
     sample = command("sample", _sample, "Generate responses to a file of prompts.")
     sample.add_argument("model", metavar="MODEL", help="folder or hub name")
+    sample.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the YAML file's")
     sample.add_argument(
         "--prompts", type=Path, required=True,
         help="JSONL with `prompt`, text with one prompt a line, or a run's YAML file: the prompts of data.train",
@@ -174,6 +175,10 @@ def _describe_use(command: AddCommand) -> None:
         "--config", type=Path, required=True, help="a whole run; its data.evaluation, evaluation, rewards and reference"
     )
     evaluate.add_argument("--out", type=Path, required=True, help="JSON: each measure with its interval")
+
+    data = command("data", _data, "Check the files of a data set: what is there, what is missing, what is wrong.")
+    data.add_argument("source", choices=("qa_feedback",), help="the data set")
+    data.add_argument("--check", type=Path, required=True, metavar="DIR", help="folder with its original files")
 
 
 def _whole(text: str) -> int:
@@ -247,6 +252,7 @@ def _sample(arguments: argparse.Namespace) -> None:
         ),
         arguments.num_prompts,
         arguments.best_by,
+        arguments.overrides,
     )
 
 
@@ -266,6 +272,12 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     from posttrain.commands import evaluate
 
     evaluate.main(arguments.model, arguments.config, arguments.out, arguments.overrides)
+
+
+def _data(arguments: argparse.Namespace) -> None:
+    from posttrain.commands import check_data
+
+    check_data.main(arguments.check)
 
 
 if __name__ == "__main__":

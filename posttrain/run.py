@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,28 +11,27 @@ from typing import Any
 import torch
 
 from posttrain import plugins, randomness
+from posttrain.assembly.best import Best, check_best
+from posttrain.assembly.evaluating import CACHE, Evaluations
+from posttrain.assembly.exporting import export_whole
 from posttrain.assembly.journal import Journal, watch
 from posttrain.assembly.parts import RunParts, check_models
 from posttrain.assembly.pretraining import pretraining_rows, side_loss
 from posttrain.assembly.records import check_pairs, collator, load_records, measures_of, texts_of, tokenized
 from posttrain.assembly.sections import REWARD_MODEL_RECORDS, check_sections
-from posttrain.assembly.spans import report_spans, span_data
+from posttrain.assembly.spans import span_data
 from posttrain.config import RunConfig, parse, resolved
+from posttrain.data.collate import Tokenized
 from posttrain.data.loading import DataOrder
 from posttrain.data.text_columns import TextColumns
 from posttrain.errors import InputError, NumericStop
-from posttrain.evaluation.evaluate import Generated, generate_and_measure, loss_metrics
-from posttrain.evaluation.reward_spans import spans_file, write_reward_spans
-from posttrain.models.export import export
 from posttrain.models.precision import faster_dtype, products_in
-from posttrain.models.scorer import SequenceScorer, TieScorer, write_statistics
-from posttrain.models.spans.scorer import SpanScorer
 from posttrain.training import checkpoint
 from posttrain.training.batch_sources import RecordBatches, RolloutBatches
 from posttrain.training.distributed import Ranks, start_ranks
 from posttrain.training.experience import Act, WeightedReward
-from posttrain.training.metrics import GENERATIONS, Metrics, check_trackers, open_sinks
 from posttrain.training.metrics import Config as TrackerConfig
+from posttrain.training.metrics import Metrics, check_trackers, open_sinks
 from posttrain.training.optimizer import build_optimizer
 from posttrain.training.progress import Progress
 from posttrain.training.run_folder import RunFolder, changed_settings, peak_rss_mb, read_config, read_status
@@ -40,7 +39,6 @@ from posttrain.training.signals import stop_on_signals
 from posttrain.training.trainer import Trainer, steps_of
 
 log = logging.getLogger(__name__)
-EVALUATION_BATCH = 64
 TOKENIZER = "tokenizer"  # folder of a tokenizer that the run trained, so that a resume has the very same
 
 
@@ -64,7 +62,6 @@ class Run:
         self.trackers = TrackerConfig.model_validate(config.metrics.model_dump())
         check_trackers(self.trackers)
         check_models(config)
-        self.measures = measures_of(config.evaluation.measures)
         train_records = load_records(config.data.train, "data.train", self.consumes)
         evaluation_records = (
             load_records(config.data.evaluation, "data.evaluation", self.consumes) if config.data.evaluation else []
@@ -74,16 +71,18 @@ class Run:
         self.parts = RunParts(config, self.consumes, ranks, texts_of(train_records), tokenizer)
         self.config = self._with_compute_dtype()
         self.train_rows = tokenized(train_records, self.parts.start, config.data, "data.train")
-        self.evaluation_rows = tokenized(evaluation_records, self.parts.start, config.data, "data.evaluation")
+        evaluation_rows = tokenized(evaluation_records, self.parts.start, config.data, "data.evaluation")
         self.pretraining_rows = pretraining_rows(config, self.parts.start)
         self.spans = None
         if self.consumes == "span_judgements":
-            self.spans = span_data(config, self.train_rows, self.evaluation_rows)
+            self.spans = span_data(config, self.train_rows, evaluation_rows)
         self.algorithm = method.build(config.algorithm.settings, self.parts)
         if self.spans is not None:
             self.algorithm.module.log_weights.copy_(torch.tensor(self.spans.class_weights).log())
         self.rewards = self._rewards()
-        self._collate_evaluation: Callable[[Sequence[int]], Any] | None = None  # made once: DPO's scores the reference
+        self.evaluations = self._evaluations(evaluation_rows)
+        if config.checkpoint.best_metric is not None:
+            check_best(config.checkpoint.best_metric, self.evaluations.names())
 
     def _with_compute_dtype(self) -> RunConfig:
         """A choice that is left to a measurement is made once, so that a resumed run keeps it."""
@@ -95,11 +94,7 @@ class Run:
         model = self.config.model.model_copy(update={"compute_dtype": str(dtype).removeprefix("torch.")})
         return self.config.model_copy(update={"model": model})
 
-    @property
-    def is_reward_model(self) -> bool:
-        return self.consumes in REWARD_MODEL_RECORDS
-
-    def trainer(self, folder: RunFolder, journal: Journal) -> Trainer:
+    def trainer(self, folder: RunFolder, journal: Journal, best: Best) -> Trainer:
         settings, ranks = self.config.training, self.ranks
         order = DataOrder(
             len(self.train_rows),
@@ -111,9 +106,12 @@ class Run:
         )
 
         def save(step: int, state: dict[str, Any]) -> None:
-            state |= {"journal": journal.state_dict()}
+            state |= {"journal": journal.state_dict(), "best": best.state_dict()}
             checkpoint.save(folder.checkpoints, step, state, self.config.checkpoint.keep)
             folder.record("running", step)
+
+        def evaluate(step: int) -> None:
+            best.see(step, self.evaluations.evaluate(step, journal, folder.path))
 
         return Trainer(
             algorithm=self.algorithm,
@@ -124,7 +122,7 @@ class Run:
             seed=self.config.seed,
             ranks=ranks,
             log=journal.write,
-            evaluate=partial(self._evaluate, folder=folder, journal=journal),
+            evaluate=evaluate,
             save=save,
             evaluate_every=self.config.evaluation.every,
             save_every=self.config.checkpoint.every,
@@ -138,7 +136,7 @@ class Run:
             return RolloutBatches(order, self.train_rows, act, self.algorithm, device)
         if self.spans is not None:
             return RecordBatches(order, self.spans.collator(is_evaluation=False), device)
-        collate = collator(self.consumes, self.train_rows, self.parts.reference, folder.path / "cache")
+        collate = collator(self.consumes, self.train_rows, self.parts.reference, folder.path / CACHE)
         return RecordBatches(order, collate, device)
 
     def _engine(self, is_evaluation: bool = False) -> Any:
@@ -151,6 +149,22 @@ class Run:
             changed |= {"samples_per_prompt": 1, "is_greedy": self.config.evaluation.decoding == "greedy"}
         return engine.build(settings.model_copy(update=changed), self.parts.language_model, self.parts.start)
 
+    def _evaluations(self, rows: Sequence[Tokenized]) -> Evaluations:
+        return Evaluations(
+            settings=self.config.evaluation,
+            consumes=self.consumes,
+            has_text=self.consumes not in REWARD_MODEL_RECORDS,
+            rows=rows,
+            spans=self.spans,
+            algorithm=self.algorithm,
+            reference=self.parts.reference,
+            engine=partial(self._engine, is_evaluation=True),
+            rewards={reward.name: reward.judge for reward in self.rewards},
+            measures=measures_of(self.config.evaluation.measures),
+            columns=TextColumns(self.parts.start.tokenizer),
+            device=self.ranks.device,
+        )
+
     def _rewards(self) -> list[WeightedReward]:
         tokenizer, device = self.parts.start.tokenizer, self.ranks.device
         return [
@@ -162,61 +176,11 @@ class Run:
             for reward in self.config.rewards
         ]
 
-    def _evaluate(self, step: int, folder: RunFolder, journal: Journal) -> None:
-        values: dict[str, float] = {}
-        if self.evaluation_rows and self.consumes != "rollouts":
-            values |= loss_metrics(self.algorithm, self._evaluation_batches(folder), self.ranks.device)
-        if self.evaluation_rows and self.config.evaluation.generate and not self.is_reward_model:
-            generated = self._generate()
-            values |= generated.means()
-            columns = ["prompt", "output", *generated.scores]
-            rows = list(
-                zip((p.text for p in generated.prompts), generated.responses, *generated.scores.values(), strict=True)
-            )
-            journal.metrics.log_table(GENERATIONS, columns, rows, step)
-            if rewarded := generated.rewarded():
-                write_reward_spans(spans_file(folder.path, step), rewarded)
-        named = {f"evaluation/{name}": value for name, value in values.items()}
-        if named:
-            journal.write(step, named)
-
-    def _evaluation_batches(self, folder: RunFolder) -> list[Any]:
-        collate = self._evaluation_collator(folder.path / "cache")
-        rows = range(len(self.evaluation_rows))
-        return [collate(rows[i : i + EVALUATION_BATCH]) for i in range(0, len(rows), EVALUATION_BATCH)]
-
-    def _evaluation_collator(self, cache: Path) -> Callable[[Sequence[int]], Any]:
-        if self.spans is not None:
-            return self.spans.collator(is_evaluation=True)
-        if self._collate_evaluation is None:
-            self._collate_evaluation = collator(self.consumes, self.evaluation_rows, self.parts.reference, cache)
-        return self._collate_evaluation
-
-    def _generate(self) -> Generated:
-        rewards = {reward.name: reward.judge for reward in self.rewards}
-        return generate_and_measure(
-            self._engine(is_evaluation=True),
-            self.evaluation_rows,
-            rewards,
-            self.measures,
-            EVALUATION_BATCH,
-            self.ranks.device,
-            columns=TextColumns(self.parts.start.tokenizer),
-        )
-
-    def finish(self, folder: RunFolder) -> None:
-        """The trained model as a folder; a reward model with the statistics of its held-out scores."""
-        module = self.algorithm.module
-        export(module, self.parts.start.tokenizer, folder.model, getattr(torch, self.config.model.saved_dtype))
-        scorer = module.scorer if isinstance(module, TieScorer) else module
-        if isinstance(scorer, SequenceScorer):
-            scorer.eval()
-            with torch.no_grad():
-                batches = self._evaluation_batches(folder)
-                scores = [scorer(batch.sequences.to(self.ranks.device)).cpu() for batch in batches]
-            write_statistics(folder.model, torch.cat(scores))
-        if isinstance(scorer, SpanScorer):
-            report_spans(scorer, self._evaluation_batches(folder), self.ranks.device, folder.model)
+    def export(self, folder: RunFolder, target: Path, files: Mapping[str, str] | None = None) -> None:
+        dtype = getattr(torch, self.config.model.saved_dtype)
+        held_out = partial(self.evaluations.batches, folder.path / CACHE)
+        start, device = self.parts.start, self.ranks.device
+        export_whole(self.algorithm.module, start.tokenizer, target, dtype, held_out, device, files)
 
 
 def train(config: RunConfig, path: Path) -> Path:
@@ -255,9 +219,11 @@ def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None
         stack.callback(metrics.close)
         progress = stack.enter_context(Progress(run.config.algorithm.name))
         journal = Journal(metrics, progress, watch(run.config))
-        trainer = run.trainer(folder, journal)
+        best = Best(run.config.checkpoint, folder.path / "best", partial(run.export, folder))
+        trainer = run.trainer(folder, journal, best)
         journal.load_state_dict(found[1]["journal"] if found else None)
         if found:
+            best.load_state_dict(found[1].get("best", best.state_dict()))  # absent in checkpoints of earlier versions
             _restore(trainer, found[1], folder.path)
             log.info("resuming after step %d", trainer.step)
         folder.record("running", trainer.step)
@@ -272,7 +238,7 @@ def _train(run: Run, folder: RunFolder, found: tuple[int, dict[str, Any]] | None
         except BaseException:
             folder.record("stopped", trainer.step)
             raise
-        run.finish(folder)
+        run.export(folder, folder.model)
         folder.record("done", trainer.step, trainer.stop_reason)
     early = f", early: {trainer.stop_reason}" if trainer.stop_reason else ""
     log.info("%s: done after %d steps%s; peak memory %.0f MB", folder.path, trainer.step, early, peak_rss_mb())

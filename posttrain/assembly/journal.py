@@ -39,5 +39,5 @@ class Journal:
 
 def watch(config: RunConfig) -> Diagnostics:
     """The diagnostics of a run. At evaluations, the learned reward is that of its rewards, or DPO's implicit one."""
-    learned = {f"evaluation/reward/{reward.name}": reward.weight for reward in config.rewards}
-    return Diagnostics(config.diagnostics, learned or {"evaluation/margin": 1.0})
+    learned = {f"eval/reward/{reward.name}": reward.weight for reward in config.rewards}
+    return Diagnostics(config.diagnostics, learned or {"eval/margin": 1.0})

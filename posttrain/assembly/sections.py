@@ -23,6 +23,11 @@ def check_sections(config: RunConfig, consumes: str) -> None:
             f"rollout, rewards, pretraining: algorithm {name} learns from records; leave these sections out"
         )
     _check_judge(config, consumes)
+    if config.checkpoint.best_metric is not None and (config.data.evaluation is None or not config.evaluation.every):
+        raise InputError(
+            "checkpoint.best_metric: is read at evaluations, of which there must be several; give data.evaluation and "
+            "evaluation.every"
+        )
     if consumes in REWARD_MODEL_RECORDS and config.data.evaluation is None:
         raise InputError("data.evaluation: missing; the mean and std of a reward model's scores need held-out records")
     if consumes in REWARD_MODEL_RECORDS and config.model.path is None:

@@ -2,13 +2,13 @@
 
 A language model: its loss per token where the records have responses, what its responses are worth by the run's
 measures and rewards, and how far it is from the run's reference, where `reference:` names one. A reward model: its
-accuracy and its scores of the recorded responses.
+accuracy and its scores of the recorded responses. A span reward model: what each class reaches, and the majority class.
 """
 
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from statistics import fmean
@@ -26,6 +26,7 @@ from posttrain.algorithms import judgement_reward_model, preference_reward_model
 from posttrain.algorithms.sft import SFT
 from posttrain.assembly.parts import load_frozen
 from posttrain.assembly.records import measures_of, tokenized
+from posttrain.commands import evaluate_spans
 from posttrain.commands.answering import check_output
 from posttrain.config import RunConfig
 from posttrain.data.agreement import decided
@@ -41,8 +42,6 @@ from posttrain.models.language_model import LanguageModel, kl_per_token
 from posttrain.models.loading import Pretrained, load_scorer, locate
 from posttrain.models.positions import check_positions
 from posttrain.models.scorer import HEAD_FILE, SequenceScorer, TieScorer
-from posttrain.models.spans.report import SPAN_STATISTICS_FILE
-from posttrain.models.spans.scorer import SPAN_HEAD_FILE
 from posttrain.training.distributed import start_ranks
 
 BATCH = 32  # records
@@ -53,12 +52,14 @@ POSITIONS_REMEDY = "lower data.max_prompt_tokens and data.max_response_tokens an
 class Found:
     """`overall` are means over all tokens or pairs, as a run logs them; `measures` have one number a record.
 
-    `rewarded` are the responses with the spans that the run's rewards judged.
+    `rewarded` are the responses with the spans that the run's rewards judged; `intervals` are of what no mean over
+    records gives.
     """
 
     overall: Mapping[str, float]
     measures: Mapping[str, list[float]]
     rewarded: Sequence[RewardedAnswer] = ()
+    intervals: Mapping[str, Interval] = field(default_factory=dict)
 
 
 def main(model: str, config_path: Path, out: Path, overrides: Sequence[str] = ()) -> None:
@@ -74,16 +75,17 @@ def main(model: str, config_path: Path, out: Path, overrides: Sequence[str] = ()
     records = evaluation_records(settings, config_path)
     if settings.num_threads is not None:
         torch.set_num_threads(settings.num_threads)
-    folder = Path(locate(model))
-    if (folder / SPAN_HEAD_FILE).exists():
-        raise InputError(f"model {model}: is a span reward model; how good it is on held-out spans is in "
-                         f"{folder / SPAN_STATISTICS_FILE}, which its training wrote")  # fmt: skip
-    is_reward_model = (folder / HEAD_FILE).exists()
-    found = (of_reward_model if is_reward_model else of_language_model)(model, settings, records)
+    if evaluate_spans.is_span_model(model):
+        overall, spans = evaluate_spans.of_span_model(model, settings, records, POSITIONS_REMEDY)
+        found = Found(overall, {}, spans)
+    else:
+        is_reward_model = (Path(locate(model)) / HEAD_FILE).exists()
+        found = (of_reward_model if is_reward_model else of_language_model)(model, settings, records)
     unsound = [name for name, value in found.overall.items() if not math.isfinite(value)]
     if unsound:
         raise NumericStop(f"model {model}: its {unsound[0]} is no finite number")
-    intervals = {name: bootstrap_mean(values, settings.seed) for name, values in found.measures.items()}
+    means = {name: bootstrap_mean(values, settings.seed) for name, values in found.measures.items()}
+    intervals = {**means, **found.intervals}
     overall = dict(found.overall)
     written = {
         "model": model,

@@ -87,18 +87,19 @@ def _option(name: str) -> str:
 
 def main(
     model_path: str, prompts_path: Path, out: Path, decoding: Decoding, num_prompts: int | None = None,
-    best_by: str | None = None,
+    best_by: str | None = None, overrides: Sequence[str] = (),
 ) -> None:  # fmt: skip
     """Write `out` (one row a prompt) and, beside it, the first response of each prompt as a line of text.
 
-    `best_by` is a reward model's folder, by which the best of each prompt's samples is kept.
+    `best_by` is a reward model's folder, by which the best of each prompt's samples is kept. `overrides` are of the
+    prompts' YAML file.
     """
     predictions = out.with_name(PREDICTIONS)
     if best_by is not None and decoding.num_samples < 2:
         raise InputError("--best-by: chooses among the samples of a prompt; give --num-samples 2 or more")
     check_output(out, (prompts_path,), (".jsonl", ".jsonl.gz"))
     check_output(predictions, (prompts_path,))
-    records = read_prompts(prompts_path, num_prompts)
+    records = read_prompts(prompts_path, num_prompts, overrides)
     model, start = load_frozen(model_path)
     rows = tokenized_prompts(records, start, decoding.max_new_tokens, str(prompts_path))
     answers = answer(model, start, rows, decoding)
@@ -118,10 +119,13 @@ def main(
         print(f"the best of {n} samples each by {best_by}: KL to {model_path} is at most {best_of_n_kl(n):.2f} nats")
 
 
-def read_prompts(path: Path, num: int | None = None) -> list[Prompt]:
+def read_prompts(path: Path, num: int | None = None, overrides: Sequence[str] = ()) -> list[Prompt]:
     """The first `num` prompts of a file of them, or of the training data that a run's YAML file names."""
-    if path.name.lower().endswith((".yaml", ".yml")):
-        choice = config.load(path).data.train
+    is_run = path.name.lower().endswith((".yaml", ".yml"))
+    if overrides and not is_run:
+        raise InputError(f"{overrides[0]}: a setting of a run's YAML file, which --prompts {path} is not; leave it out")
+    if is_run:
+        choice = config.load(path, overrides).data.train
         records = [prompt_of(record) for record in choice.plugin.load(choice.settings)]
     else:
         records = prompt_jsonl.load(prompt_jsonl.Config(path=path, ignored_fields=RECORDED))

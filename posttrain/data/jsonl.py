@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,32 @@ ENDINGS = (".jsonl", ".jsonl.gz", ".json")
 Row = dict[str, Any]
 
 
-def read_rows(path: Path | str) -> Iterator[tuple[Where, Row]]:
-    """Every object of the file in order, each with its place. Raises InputError at the first fault."""
+def read_rows(path: Path | str, tell: Callable[[InputError], None] | None = None) -> Iterator[tuple[Where, Row]]:
+    """Every object of the file in order, each with its place. Raises InputError at the first fault.
+
+    `tell` hears instead of the fault of a line, which is then passed over; a .json document has none that ends alone.
+    """
     path = Path(path)
     if path.name.lower().endswith(".json"):
         yield from _rows_of_document(path)
         return
     for where, line in read_lines(path, ENDINGS):
-        value, end = _decode(line, len(line) - len(line.lstrip(" \t")), where)
-        if rest := line[end:].lstrip(" \t"):
-            column = len(line) - len(rest) + 1
-            raise where.fault(f"more text after the row at column {column}; write one object a line")
-        yield where, _as_row(value, where)
+        try:
+            row = _row_of_line(line, where)
+        except InputError as fault:
+            if tell is None:
+                raise
+            tell(fault)
+            continue
+        yield where, row
+
+
+def _row_of_line(line: str, where: Where) -> Row:
+    value, end = _decode(line, len(line) - len(line.lstrip(" \t")), where)
+    if rest := line[end:].lstrip(" \t"):
+        column = len(line) - len(rest) + 1
+        raise where.fault(f"more text after the row at column {column}; write one object a line")
+    return _as_row(value, where)
 
 
 def parse(text: str, where: Where) -> object:

@@ -21,10 +21,19 @@ fig eq ed eds pp ch approx ca cf al e.g i.e a.m p.m jan feb mar apr jun jul aug 
 """
 ABBREVIATIONS = frozenset(_ABBREVIATIONS.split())
 """Words, in lower case, whose full stop ends no sentence."""
+_STARTS = """
+The This These Those That It Its He His She Her They Their There We In On At As By For From After Before During While
+When Although Since Each Both Some Many But And However
+"""
+_LAST_WORDS = frozenset(["a.m", "p.m", "etc", "inc", "ltd", "co", "corp", "jr", "sr"])
+_FIRST_WORDS = frozenset(_STARTS.split())
+"""Words that begin a sentence, even after an initial or one of the last words ("Washington, D.C. The ...")."""
 
 # a full stop, or several marks, with the quotes and brackets that close after them; or a line break
 _END = re.compile(r"[.!?…。！？]+[\"'”’)\]»]*(?=\s|$)|\n")
-_PIECE_END = re.compile(r"[,;!?](?!\d)")
+_INITIALS = re.compile(r"(?:[^\W\d_]\.)*[^\W\d_]")
+_NEXT_WORD = re.compile(r"\s+[\"“‘'(]*(\w*)")
+_PIECE_END = re.compile(r"[,;!?][\"'”’)\]»]*(?!\d)")
 _WORD = re.compile(r"\S+")
 
 
@@ -36,9 +45,10 @@ def whole(text: str) -> list[Span]:
 def sentences(text: str) -> list[Span]:
     """Sentences by their marks: . ! ? followed by white space or the end, and line breaks.
 
-    No sentence ends after an abbreviation or an initial ("J. K. Rowling"), unless the text does.
+    No sentence ends after an abbreviation or an initial ("J. K. Rowling"), unless the text does or the next word
+    begins a sentence; nor at ! ? ... before a small letter ("How the Grinch Stole Christmas! is a film").
     """
-    ends = [found.end() for found in _END.finditer(text) if not _is_abbreviation(text, found)]
+    ends = [found.end() for found in _END.finditer(text) if not _is_within(text, found)]
     return list(_trimmed(text, _between(ends, len(text))))
 
 
@@ -74,13 +84,21 @@ def segmenter(segments: Segments, pattern: str | None = None) -> Segmenter:
     return matches(pattern) if pattern is not None else SEGMENTERS[segments]
 
 
-def _is_abbreviation(text: str, found: re.Match[str]) -> bool:
-    if found.group() != "." or not text[found.end() :].strip():
+def _is_within(text: str, found: re.Match[str]) -> bool:
+    """Whether the sentence goes on after these marks."""
+    following = _NEXT_WORD.match(text, found.end())
+    if found.group() == "\n" or following is None or not text[found.end() :].strip():
         return False
+    first = following.group(1)
+    if found.group() != ".":
+        return first[:1].islower()
     word = re.search(r"\S*$", text[: found.start()])
     assert word is not None
     bare = word.group().lstrip("\"'“‘([").lower()
-    return bare in ABBREVIATIONS or re.fullmatch(r"(?:[^\W\d_]\.)*[^\W\d_]", bare) is not None
+    is_initial = _INITIALS.fullmatch(bare) is not None
+    if first in _FIRST_WORDS and (is_initial or bare in _LAST_WORDS):
+        return False
+    return is_initial or bare in ABBREVIATIONS
 
 
 def _between(ends: list[int], length: int) -> list[Span]:

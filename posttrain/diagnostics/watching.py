@@ -56,7 +56,7 @@ class Diagnostics:
 
     def __init__(self, settings: DiagnosticsSettings, learned: Mapping[str, float]) -> None:
         self._thresholds = {diagnostic: getattr(settings, diagnostic.name) for diagnostic in DIAGNOSTICS}
-        self._judge = None if settings.judge is None else f"evaluation/{settings.judge}"
+        self._judge = None if settings.judge is None else f"eval/{settings.judge}"
         self._learned = learned
         self._memories: dict[str, Memory] = {diagnostic.metric: Memory() for diagnostic in DIAGNOSTICS}
         self._fall: list[tuple[float, float]] = []  # (judge, learned reward) of evaluations since the judge last rose

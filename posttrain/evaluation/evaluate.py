@@ -1,6 +1,6 @@
 """How good a model is on records that it was not trained on: its loss, and measures of what it writes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,6 +59,11 @@ class Generated:
         ]
 
 
+def generated_names(rewards: Iterable[str], measures: Iterable[str]) -> list[str]:
+    """What `Generated.means` has, but for the KL."""
+    return [*(f"reward/{name}" for name in rewards), "length", "cut_share", *measures]
+
+
 def generate_and_measure(
     engine: RolloutEngine, rows: Sequence[Tokenized], rewards: Mapping[str, Reward], measures: Mapping[str, Measure],
     batch_size: int, device: torch.device, kl: Divergence | None = None, columns: TextColumns | None = None,
@@ -69,7 +74,7 @@ def generate_and_measure(
     """
     records: list[Prompt] = []
     responses: list[str] = []
-    scores: dict[str, list[float]] = {f"reward/{name}": [] for name in rewards} | {"length": [], "cut_share": []}
+    scores: dict[str, list[float]] = {name: [] for name in generated_names(rewards, ())}
     scores |= {"kl": []} if kl else {}
     reward_spans: dict[str, list[list[RewardSpan]]] = {name: [] for name in rewards} if columns else {}
     for step, start in enumerate(range(0, len(rows), batch_size)):

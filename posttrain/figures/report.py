@@ -173,7 +173,7 @@ def write_png(run_dir: Path, path: Path) -> None:
         left, right = (cell for cell in upper.subgridspec(1, 2, wspace=0.06))
         ax = figure.add_subplot(left)
         ax.set_title("SFT: ROUGE-L on held-out prompts")
-        draw_curves(ax, [Curve("ROUGE-L", finite(sft.get("evaluation/rougeL", [])))], "F1")
+        draw_curves(ax, [Curve("ROUGE-L", finite(sft.get("eval/rougeL", [])))], "F1")
         above, below = (figure.add_subplot(cell) for cell in right.subgridspec(2, 1))
         above.set_title("PPO: reward, and what it costs in KL")
         draw_curves(above, [Curve("reward", finite(ppo.get("rollout/reward", [])))], "reward")

@@ -35,13 +35,13 @@ STAGES = (
             Chart(
                 "Evaluation ROUGE-L",
                 "F1",
-                (("evaluation/rougeL", "evaluation"),),
+                (("eval/rougeL", "evaluation"),),
                 "Overlap of generated answers with the references; higher is better.",
             ),
             Chart(
                 "Loss",
                 "nats per token",
-                (("evaluation/loss", "evaluation"), ("train/loss", "training")),
+                (("eval/loss", "evaluation"), ("train/loss", "training")),
                 "A rising evaluation loss beside a falling training loss means overfitting.",
             ),
         ),
@@ -54,13 +54,13 @@ STAGES = (
             Chart(
                 "Loss",
                 "nats per pair",
-                (("evaluation/loss", "held out"), ("train/loss", "training")),
+                (("eval/loss", "held out"), ("train/loss", "training")),
                 "Knowing nothing costs log 2 = 0.693.",
             ),
             Chart(
                 "Accuracy on held-out pairs",
                 "share of pairs",
-                (("evaluation/accuracy", "held out"),),
+                (("eval/accuracy", "held out"),),
                 "Chance is 0.5; annotators are noisy, so even the true reward reaches only the ceiling.",
                 level=("ceiling", "ceiling: the true reward"),
             ),
@@ -166,13 +166,13 @@ STAGES = (
             Chart(
                 "Loss",
                 "nats per pair",
-                (("evaluation/loss", "held out"), ("train/loss", "training")),
+                (("eval/loss", "held out"), ("train/loss", "training")),
                 "Starts at log 2 = 0.693.",
             ),
             Chart(
                 "Implicit accuracy",
                 "share of pairs",
-                (("evaluation/accuracy", "held out"), ("train/accuracy", "training")),
+                (("eval/accuracy", "held out"), ("train/accuracy", "training")),
                 "Pairs in which the chosen answer gained more probability than the rejected one.",
             ),
             Chart("Margin", "reward units", (("train/margin", "training"),), "Implicit reward, chosen minus rejected."),

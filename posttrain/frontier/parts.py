@@ -67,7 +67,7 @@ def make_model(planned: PlannedRun) -> dict[str, Any]:
     if found is None:
         _, seconds = train_model(planned)
         curves = read_metrics(planned.place.folder / "metrics.jsonl")
-        last = {name: points[-1][1] for name, points in curves.items() if name.startswith("evaluation/")}
+        last = {name: points[-1][1] for name, points in curves.items() if name.startswith("eval/")}
         found = finish(planned.place.folder, planned.place.mark, seconds, {"metrics": last})
     return found
 

@@ -114,7 +114,7 @@ def _shared_parts(sweep: Sweep) -> dict[str, Any]:
     learned = make_model(runs["reward_model"])
     sweep.seconds |= {"preferences": labels["seconds"], "reward_model": learned["seconds"]}
     facts = {name: value for name, value in labels.items() if name not in ("mark", "seconds")}
-    return facts | {"accuracy": learned["metrics"].get("evaluation/accuracy")}
+    return facts | {"accuracy": learned["metrics"].get("eval/accuracy")}
 
 
 def _of_samples(config: FrontierConfig, samples: Samples) -> list[dict[str, Any]]:

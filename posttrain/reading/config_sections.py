@@ -217,6 +217,16 @@ class CheckpointSettings(Section):
     """Batches between checkpoints; the last one always has one."""
     keep: PositiveInt = 2
     """Checkpoints kept, newest first."""
+    best_metric: str | None = None
+    """A metric of evaluations, such as eval/rougeL: the model of its best one is in the run folder's best/."""
+    best_is: Literal["highest", "lowest"] | None = None
+    """Which value of best_metric is the best."""
+
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.best_metric is None) != (self.best_is is None):
+            raise ValueError("best_metric and best_is (highest or lowest) go together: give both or neither")
+        return self
 
 
 class WandbSettings(Section):

@@ -15,9 +15,9 @@ SHOWN = (
     "train/accuracy",
     "rollout/reward",
     "rollout/kl",
-    "evaluation/loss",
-    "evaluation/rougeL",
-    "evaluation/accuracy",
+    "eval/loss",
+    "eval/rougeL",
+    "eval/accuracy",
 )
 SECONDS_BETWEEN_LINES = 15.0
 

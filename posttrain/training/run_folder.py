@@ -6,7 +6,7 @@ versions.json         software, machine and threads; what the bits of the result
 status.json           running, done or stopped; the last step; why it ended early; peak memory
 numeric_stop.json     the step, message and prompts of a stop because of numbers that are not finite
 notes.jsonl           resumes under other versions or settings, which the user allowed
-checkpoints/  generations/  reward_spans/  model/  metrics.jsonl  timings.jsonl  (written by others)
+checkpoints/  generations/  reward_spans/  model/  best/  metrics.jsonl  timings.jsonl  (written by others)
 .lock           held by the process that writes, whose number is in it
 """
 

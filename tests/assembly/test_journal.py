@@ -86,10 +86,10 @@ def test_the_learned_reward_is_the_weighted_sum_of_the_rewards(tmp_path: Path, c
     rewards = [REWARD | {"name": "a", "weight": 2.0}, REWARD | {"name": "gold", "weight": 0.0}]
     it = journal(tmp_path, rewards=rewards, diagnostics={"judge": "reward/gold", "judge_falls": 1})
     for step, (a, gold) in enumerate([(1.0, 0.5), (2.0, 0.4), (3.0, 0.3)]):
-        it.write(step, {"evaluation/reward/a": a, "evaluation/reward/gold": gold})
+        it.write(step, {"eval/reward/a": a, "eval/reward/gold": gold})
     assert len(console.lines) == 1
     assert console.lines[0].startswith("step 2: judge_falls (")
     without = journal(tmp_path / "dpo", diagnostics={"judge": "rougeL", "judge_falls": 0})
-    without.write(0, {"evaluation/margin": 0.0, "evaluation/rougeL": 0.5})
-    without.write(9, {"evaluation/margin": 0.1, "evaluation/rougeL": 0.4})
+    without.write(0, {"eval/margin": 0.0, "eval/rougeL": 0.5})
+    without.write(9, {"eval/margin": 0.1, "eval/rougeL": 0.4})
     assert console.lines[1].startswith("step 9: judge_falls (")

@@ -100,3 +100,14 @@ def test_greedy_responses_are_no_samples(algorithm):
 @pytest.mark.parametrize("algorithm", [*WITH_A_RATIO, {"name": "rejection_sampling"}])
 def test_a_ratio_or_a_likelihood_allows_several_steps_a_batch(algorithm):
     check_sections(online(algorithm, {"passes": 3, "minibatch_size": 4}), "rollouts")
+
+
+@pytest.mark.parametrize(("evaluation", "has_data"), [({"every": None}, True), ({"every": 5}, False)])
+def test_a_best_model_needs_several_evaluations(evaluation: dict[str, Any], has_data: bool):
+    made = config("ppo", FULL | evaluation, has_data=has_data)
+    diagnostics = made.diagnostics.model_copy(update={"judge": None})
+    checkpoint = made.checkpoint.model_copy(update={"best_metric": "eval/rougeL", "best_is": "highest"})
+    made = made.model_copy(update={"diagnostics": diagnostics})
+    check_sections(made, "rollouts")
+    with pytest.raises(InputError, match=r"checkpoint\.best_metric: .*give data\.evaluation and evaluation\.every"):
+        check_sections(made.model_copy(update={"checkpoint": checkpoint}), "rollouts")

@@ -210,6 +210,17 @@ def test_a_run_file_gives_the_prompts_of_its_training_data(run_file, model_folde
         assert [(row["prompt"], row["id"]) for row in rows_of(out)] == [(prompt, prompt) for prompt in PROMPTS[:num]]
 
 
+def test_settings_of_a_run_file_stand_behind_the_model(run_file, model_folder, write, tmp_path, capsys):
+    other = write("other.jsonl", [{"prompt": "bo", "response": "ba"}])
+    out = tmp_path / "out.jsonl"
+    assert run(model_folder("t5"), run_file, out, f"data.train.path={other}") == 0
+    assert [row["prompt"] for row in rows_of(out)] == ["bo"]
+    prompts = write("prompts.jsonl", [{"prompt": "ba"}])
+    assert run(model_folder("t5"), prompts, tmp_path / "no.jsonl", "data.train.num=1") == 2
+    fault = f"data.train.num=1: a setting of a run's YAML file, which --prompts {prompts} is not"
+    assert fault in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("num", [0, 5])
 def test_no_more_prompts_than_there_are(num, run_file, model_folder, write, tmp_path, capsys):
     lines = write("prompts.jsonl", [{"prompt": prompt} for prompt in PROMPTS])

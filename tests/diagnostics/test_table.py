@@ -17,7 +17,7 @@ def row(diagnostic: Diagnostic) -> str:
     side = "below" if diagnostic.is_below else "above"
     cells = (
         f"`{diagnostic.name}`",
-        f"`{diagnostic.metric}`" if "/" in diagnostic.metric else f"`evaluation/` + setting `{diagnostic.metric}`",
+        f"`{diagnostic.metric}`" if "/" in diagnostic.metric else f"`eval/` + setting `{diagnostic.metric}`",
         f"{side} {diagnostic.default:g}: {diagnostic.seen}",
         diagnostic.meaning,
         diagnostic.remedy,

@@ -11,7 +11,7 @@ from posttrain.diagnostics.table import BY_NAME, DIAGNOSTICS
 from posttrain.diagnostics.watching import Diagnostics, Trip
 
 JUDGE = {"judge": "rougeL"}
-REWARDS = {"evaluation/reward/a": 2.0, "evaluation/reward/b": -1.0}
+REWARDS = {"eval/reward/a": 2.0, "eval/reward/b": -1.0}
 
 # name, threshold, values that reach the threshold and do not pass it, the next one, what is then above or below it
 CASES = [
@@ -98,7 +98,7 @@ def test_two_diagnostics_may_read_one_metric():
 
 def evaluations(diagnostics: Diagnostics, rows: list[tuple[float, float, float]]) -> list[Trip]:
     """Rows of the judge and two rewards, of which the second counts against the first."""
-    names = ("evaluation/rougeL", *REWARDS)
+    names = ("eval/rougeL", *REWARDS)
     return [t for i, row in enumerate(rows) for t in diagnostics.see(10 * i, dict(zip(names, row, strict=True)))]
 
 
@@ -106,7 +106,7 @@ def test_the_judge_falls_while_the_learned_reward_rises():
     diagnostics = Diagnostics(only("judge_falls", 2, **JUDGE), REWARDS)
     # rewards 1, 3, 2, 4, 5: from the judge's best at step 10 it falls three times, and the reward ends higher
     rows = [(0.3, 1.0, 1.0), (0.5, 2.0, 1.0), (0.4, 2.0, 2.0), (0.3, 2.5, 1.0), (0.2, 3.0, 1.0), (0.1, 4.0, 0.0)]
-    assert evaluations(diagnostics, rows) == [Trip("judge_falls", "evaluation/rougeL", 40, 3.0, 2)]
+    assert evaluations(diagnostics, rows) == [Trip("judge_falls", "eval/rougeL", 40, 3.0, 2)]
 
 
 @pytest.mark.parametrize(

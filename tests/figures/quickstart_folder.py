@@ -89,12 +89,12 @@ def logs(generator: np.random.Generator) -> dict[str, list[dict[str, float]]]:
         sft.append({"step": step, "train/loss": 0.4 + 2.6 * math.exp(-4 * done) + noise(0.06)})
         if step == 1 or step % 25 == 0:
             loss, rouge = 0.55 + 2.3 * math.exp(-3.5 * done), 0.43 - 0.27 * math.exp(-4 * done)
-            sft.append({"step": step, "evaluation/loss": loss, "evaluation/rougeL": rouge + noise(0.006)})
+            sft.append({"step": step, "eval/loss": loss, "eval/rougeL": rouge + noise(0.006)})
     for step in range(1, 121):
         reward_model.append({"step": step, "train/loss": 0.48 + 0.22 * math.exp(-step / 30) + noise(0.03)})
         if step % 15 == 0:
             accuracy = 0.77 - 0.26 * math.exp(-step / 30)
-            reward_model.append({"step": step, "evaluation/loss": 0.69 - accuracy / 5, "evaluation/accuracy": accuracy})
+            reward_model.append({"step": step, "eval/loss": 0.69 - accuracy / 5, "eval/accuracy": accuracy})
     for step in range(1, 81):
         done = step / 80
         ppo.append(
@@ -123,5 +123,5 @@ def logs(generator: np.random.Generator) -> dict[str, list[dict[str, float]]]:
             }
         )
     for step in (0, 50, 100):
-        dpo.append({"step": step, "evaluation/loss": 0.693 - step / 500, "evaluation/accuracy": 0.5 + step / 450})
+        dpo.append({"step": step, "eval/loss": 0.693 - step / 500, "eval/accuracy": 0.5 + step / 450})
     return {"sft": sft, "reward_model": reward_model, "ppo": ppo, "dpo": dpo}

@@ -152,10 +152,8 @@ def test_what_was_not_logged_is_named(quickstart, tmp_path):
     log.write_text("".join(line + "\n" for line in log.read_text().splitlines() if "rougeL" not in line))
     (folder / "reward_model" / "pair_scores.jsonl").unlink()
     text = " ".join(Outline(write_quickstart(folder).read_text()).words("p"))
-    assert "the run did not log it: evaluation/rougeL, evaluation/loss." in text
-    assert (
-        "evaluation/accuracy, train/accuracy, train/margin, train/chosen_log_ratio, train/rejected_log_ratio." in text
-    )
+    assert "the run did not log it: eval/rougeL, eval/loss." in text
+    assert "eval/accuracy, train/accuracy, train/margin, train/chosen_log_ratio, train/rejected_log_ratio." in text
 
 
 def test_without_a_gold_reward_the_learned_one_is_shown(tmp_path):

@@ -111,14 +111,28 @@ def test_the_frontier_of_imdb(needs):
 def test_qa_feedback(needs):
     needs("qa_feedback")
     train("qa_feedback/base", *SHORT, "training.num_epochs=1", "model.tokenizer.vocab_size=400")
-    sft = train("qa_feedback/sft", *SHORT, "training.num_epochs=1")
-    train("qa_feedback/completeness_rm", *SHORT, "training.num_epochs=1")
-    ppo = train("qa_feedback/ppo", *SHORT, *ONLINE, "training.learning_rate=0.001")
+    sft = train("qa_feedback/sft", *SHORT, "training.num_epochs=1", "evaluation.every=1")
+    best = json.loads(Path("runs/qa_feedback/sft/best/best.json").read_text())
+    assert best["metric"] == "eval/rougeL"
+    lines = [json.loads(line) for line in Path("runs/qa_feedback/sft/metrics.jsonl").read_text().splitlines()]
+    assert {"eval/loss", "eval/rougeL", "eval/rougeLsum"} <= lines[0].keys()
+    for name, num in (("relevance_rm", 4), ("factuality_rm", 20)):  # there is no factual error in the first 4 rows
+        model = train(f"qa_feedback/{name}", SHORT[0], "training.num_epochs=1", f"data.train.num={num}")
+        found = measures(model, f"qa_feedback/{name}", "data.evaluation.num=6", SHORT[0])
+        assert {"accuracy", "accuracy_over_majority", "macro_f1_over_majority"} <= found.keys()
+    for name in ("completeness_rm", "preference_rm"):
+        train(f"qa_feedback/{name}", *SHORT, "training.num_epochs=1")
     few = ("data.evaluation.num=2", "rollout.max_new_tokens=6", *SHORT)
-    before, after = (measures(model, "qa_feedback/ppo", *few) for model in (sft, ppo))
-    assert set(before) >= {"reward/completeness", "rougeL", "length", "cut_share", "kl"}
-    assert before["kl"]["mean"] == pytest.approx(0, abs=1e-6)
-    assert after["kl"]["mean"] > 1e-5
+    rewards = {"ppo_fine_grained": {"relevance", "factuality", "completeness"}, "ppo_holistic": {"preference"}}
+    for name, names in rewards.items():
+        ppo = train(f"qa_feedback/{name}", *SHORT, *ONLINE, "training.learning_rate=0.001")
+        before, after = (measures(model, f"qa_feedback/{name}", *few) for model in (sft, ppo))
+        assert set(before) >= {"rougeL", "rougeLsum", "length", "cut_share", "kl", *(f"reward/{it}" for it in names)}
+        assert before["kl"]["mean"] == pytest.approx(0, abs=1e-6)
+        assert after["kl"]["mean"] > 1e-5
+    posttrain("sample", str(ppo), "--prompts", str(CONFIGS / "qa_feedback/sft.yaml"), "data.train.num=3",
+              "--max-new-tokens", "6", "--out", "test/predictions.jsonl")  # fmt: skip
+    assert len(Path("test/generated_predictions.txt").read_text().splitlines()) == 3
 
 
 @pytest.mark.parametrize(
@@ -130,8 +144,8 @@ def test_qa_feedback(needs):
         ("qa_feedback/base", ["data.train.records=comparisons"], 'dev.jsonl.gz:1: '),
         ("qa_feedback/completeness_rm", [BUILTIN.format("model.path"), "data.train.records=demonstrations"],
          "dev_feedback.jsonl.gz:1: "),
-        ("qa_feedback/ppo", [BUILTIN.format(name) for name in ("model.path", "value_model.path", "reference")],
-         "rewards.0.model: model runs/qa_feedback/completeness_rm/model: no such folder; train that model first"),
+        ("qa_feedback/ppo_holistic", [BUILTIN.format(name) for name in ("model.path", "value_model.path", "reference")],
+         "rewards.0.model: model runs/qa_feedback/preference_rm/model: no such folder; train that model first"),
     ],
 )  # fmt: skip
 def test_a_wrong_path_split_or_order_is_one_line_and_writes_nothing(name, overrides, message, needs, capsys):

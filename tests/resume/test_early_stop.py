@@ -35,7 +35,7 @@ def test_killed_after_an_early_stop(stopped: Path, tmp_path: Path, moment: str) 
     num_saves = last // SAVE_EVERY + 1
     die_at = {
         "before its checkpoint": ("posttrain.training.trainer.Trainer.state_dict", num_saves),
-        "before the model is written": ("posttrain.run.export", 1),
+        "before the model is written": ("posttrain.assembly.exporting.export", 1),
         "before it is done": ("posttrain.training.run_folder.RunFolder.record", num_saves + 2),  # 2: start and end
     }[moment]
     run, errors_file = tmp_path / "run", tmp_path / "errors"

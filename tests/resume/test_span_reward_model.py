@@ -43,7 +43,7 @@ def test_the_folder_scores_as_the_run_and_training_goes_on_from_it(model: str, m
     report = read_span_report(folder / "model")
     for name, number in (("accuracy", report.accuracy), ("f1/good", report.classes["good"].f1),
                          ("recall/wrong", report.classes["wrong"].recall)):  # fmt: skip
-        assert logged(folder, f"evaluation/{name}")[-1] == pytest.approx(number)
+        assert logged(folder, f"eval/{name}")[-1] == pytest.approx(number)
     assert all(f"{name}: {line}" in caplog.messages for name, line in lines_of(report).items())
     assert report.num_spans == 160
     counts = [report.classes[name].num_spans for name in ("good", "wrong", "vague")]
@@ -51,9 +51,9 @@ def test_the_folder_scores_as_the_run_and_training_goes_on_from_it(model: str, m
 
     made["model"]["path"] = str(folder / "model")
     again = trained(tmp_path, made, "again")
-    first, last = logged(again, "evaluation/loss")[0], logged(folder, "evaluation/loss")[-1]
+    first, last = logged(again, "eval/loss")[0], logged(folder, "eval/loss")[-1]
     assert first == pytest.approx(last, rel=1e-5), "it begins where the other ended"
-    assert logged(again, "evaluation/loss")[-1] < first
+    assert logged(again, "eval/loss")[-1] < first
     resumed = run.resume(again)
     assert resumed == again
 
@@ -100,7 +100,7 @@ def test_a_reward_model_of_responses_goes_on_too_where_it_has_no_language_model_
     made["model"] |= {"path": str(folder / "model"), "compute_dtype": dtype}
     again = trained(tmp_path, made, "again")
     if dtype == "float32":
-        assert logged(again, "evaluation/loss")[0] == pytest.approx(logged(folder, "evaluation/loss")[-1], rel=1e-5)
+        assert logged(again, "eval/loss")[0] == pytest.approx(logged(folder, "eval/loss")[-1], rel=1e-5)
     sequences = random_sequences([3], [[4]])
     with torch.no_grad():
         assert new_scorer(str(again / "model"), 0.0).eval()(sequences).isfinite().all()

@@ -29,14 +29,14 @@ def test_the_strength_is_learnt_kept_and_read_again(ties: str, material: Path, t
     file = write_config(tmp_path / "run.yaml", config)
     folder = run.train(load(file), tmp_path / "run")
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    logged = [line for line in lines if "evaluation/tie_strength" in line]
-    assert logged[-1]["evaluation/tie_strength"] != logged[0]["evaluation/tie_strength"]
+    logged = [line for line in lines if "eval/tie_strength" in line]
+    assert logged[-1]["eval/tie_strength"] != logged[0]["eval/tie_strength"]
     assert load_scorer(str(folder / "model"))[2].num_responses == 32
     words = ["evaluate", str(folder / "model"), "--config", str(file), "--out", str(tmp_path / "out.json")]
     assert cli.main(words) == 0
     found = json.loads((tmp_path / "out.json").read_text())
-    assert found["overall"]["tie_strength"] == pytest.approx(logged[-1]["evaluation/tie_strength"], rel=1e-6)
-    assert found["loss"] == pytest.approx(logged[-1]["evaluation/loss"], rel=1e-5)
+    assert found["overall"]["tie_strength"] == pytest.approx(logged[-1]["eval/tie_strength"], rel=1e-6)
+    assert found["loss"] == pytest.approx(logged[-1]["eval/loss"], rel=1e-5)
 
 
 def test_a_reward_model_without_a_strength_is_named(material: Path) -> None:

@@ -5,8 +5,12 @@ import importlib.util
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping, Sequence
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -166,6 +170,44 @@ def test_an_absent_tracker_is_named_before_anything_is_written(tmp_path: Path, m
     with pytest.raises(InputError, match=r"pip install 'posttrain\[tensorboard\]'"):
         open_sinks(Config(tensorboard=True), tmp_path, "abcd1234", {})
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_wandb_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """With a stand-in: the table of step N is `eval_generation/step_N`, and metrics keep their names."""
+    told: list[Any] = []
+
+    class Run:
+        def define_metric(self, name: str, step_metric: str) -> None:
+            told.append((name, step_metric))
+
+        def log(self, values: dict[str, Any]) -> None:
+            told.append(values)
+
+        def finish(self) -> None:
+            told.append("finished")
+
+    wandb = ModuleType("wandb")
+    wandb.__spec__ = ModuleSpec("wandb", None)
+    made: dict[str, Any] = {}
+    table = lambda columns, data, allow_mixed_types: ("table", columns, data)  # noqa: E731
+    parts = {"init": lambda **named: made.update(named) or Run(), "Table": table, "Settings": lambda **named: named}
+    for name, part in parts.items():
+        setattr(wandb, name, part)
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    settings = WandbSettings(project="qa", mode="offline")
+    metrics = Metrics(tmp_path, open_sinks(Config(wandb=settings), tmp_path, "abcd1234", {"seed": 1}))
+    metrics.log(100, {"eval/rougeL": 0.25, "eval/rougeLsum": 0.5})
+    metrics.log_table(GENERATIONS, ["prompt", "output"], [["Why?", "So."]], 100)
+    metrics.close()
+    assert told == [
+        ("*", "step"),
+        {"eval/rougeL": 0.25, "eval/rougeLsum": 0.5, "step": 100},
+        {"eval_generation/step_100": ("table", ["prompt", "output"], [["Why?", "So."]]), "step": 100},
+        "finished",
+    ]
+    assert {name: made[name] for name in ("project", "mode", "id", "config", "dir")} == {
+        "project": "qa", "mode": "offline", "id": "abcd1234", "config": {"seed": 1}, "dir": tmp_path,
+    }  # fmt: skip
 
 
 @pytest.mark.skipif(importlib.util.find_spec("wandb") is None, reason="wandb is not installed (posttrain[wandb])")

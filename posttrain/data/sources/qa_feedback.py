@@ -10,11 +10,13 @@ dev_feedback.jsonl share, 348 prompts come out equal to the character; the other
 the sentence splitter of the data set cut between words that no blank separated ("FanFiction.Net").
 """
 
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from posttrain.data.fields import (
     as_label,
@@ -44,16 +46,14 @@ class Config(Settings):
     records: Literal["demonstrations", "comparisons", "span_judgements", "prompts"]
     """Demonstrations need a demonstration file, comparisons and span judgements (of prediction 1) a feedback file;
     prompts are taken from either."""
+    start: NonNegativeInt = 0
     num: PositiveInt | None = None
-    """Take the first `num` rows; None takes all. The whole file is checked either way."""
+    """Rows from `start` on; None takes all that follow. The whole file is checked either way."""
 
 
 def load(config: Config) -> list[Record]:
-    read = {
-        "demonstrations": _demonstration, "comparisons": _comparison, "span_judgements": _span_judgement,
-        "prompts": _prompt,
-    }[config.records]  # fmt: skip
-    return take([read(row, where) for where, row in read_rows(config.path)], config.num, config.path)
+    read = READERS[config.records]
+    return take([read(row, where) for where, row in read_rows(config.path)], config.num, config.path, config.start)
 
 
 def _prompt(row: Row, where: Where) -> Prompt:
@@ -76,22 +76,25 @@ def _comparison(row: Row, where: Where) -> Comparison:
     check_names(row, where, FEEDBACK_FIELDS)
     question = text(row, where, "question")
     responses = tuple(text(row, where, name) for name in PREDICTIONS)
+    pairs = pairs_of(row, where)
+    passages = items(row, where, "passages", is_empty_allowed=True)  # retrieval finds nothing for a few questions
+    feedback = mapping(row, where, "feedback")
+    for check in feedback_checks(feedback, where, len(responses[0])):
+        check()
+    facts: dict[str, Any] = {"question": question, "passages": passages, "feedback": feedback}
+    prompt = Prompt(_input_text(question, passages, where), question, (text(row, where, "gold"),), facts)
+    return Comparison(prompt, responses, pairs)
+
+
+def pairs_of(row: Row, where: Where) -> tuple[Pair, ...]:
     labels = items(row, where, "preference")
-    positions = list(combinations(range(len(responses)), 2))  # 12, 13, 14, 23, 24, 34, counted from 0
+    positions = list(combinations(range(len(PREDICTIONS)), 2))  # 12, 13, 14, 23, 24, 34, counted from 0
     if len(labels) != len(positions):
         raise where.fault(f'field "preference" holds {len(labels)} labels; expected 6, for 12, 13, 14, 23, 24, 34')
-    pairs = tuple(
+    return tuple(
         Pair(first, second, as_label(found, where, f"preference[{i}]"))
         for i, ((first, second), found) in enumerate(zip(positions, labels, strict=True))
     )
-    passages = items(row, where, "passages", is_empty_allowed=True)  # retrieval finds nothing for a few questions
-    facts: dict[str, Any] = {
-        "question": question,
-        "passages": passages,
-        "feedback": _feedback(row, where, len(responses[0])),
-    }
-    prompt = Prompt(_input_text(question, passages, where), question, (text(row, where, "gold"),), facts)
-    return Comparison(prompt, responses, pairs)
 
 
 def _span_judgement(row: Row, where: Where) -> SpanJudgement:
@@ -102,29 +105,40 @@ def _span_judgement(row: Row, where: Where) -> SpanJudgement:
     return SpanJudgement(comparison.prompt, comparison.responses[:1], (spans,))
 
 
-def _feedback(row: Row, where: Where, num_characters: int) -> Row:
-    """The feedback as it is, once every error span is known to lie in the first response."""
-    feedback = mapping(row, where, "feedback")
-    check_names(feedback, where, ("errors", "missing-info", "corrected-prediction"))
-    text(feedback, where, "corrected-prediction", is_empty_allowed=True)
-    for i, found in enumerate(items(feedback, where, "errors", is_empty_allowed=True)):
-        span = as_mapping(found, where, f"errors[{i}]")
-        text(span, where, "error type")
-        start = integer(span, where, "start", 0, num_characters)
-        integer(span, where, "end", start, num_characters)
-    for i, found in enumerate(items(feedback, where, "missing-info", is_empty_allowed=True)):
-        text(as_mapping(found, where, f"missing-info[{i}]"), where, "error type")
-    return feedback
+def feedback_checks(feedback: Row, where: Where, num_characters: int | None) -> Iterator[Callable[[], object]]:
+    """Each raises InputError if its part of the feedback is not sound: every error lies in the first response.
+
+    `num_characters` are those of that response, None where it has none.
+    """
+    yield partial(check_names, feedback, where, ("errors", "missing-info", "corrected-prediction"))
+    yield partial(text, feedback, where, "corrected-prediction", is_empty_allowed=True)
+    for name in ("errors", "missing-info"):
+        if not isinstance(feedback.get(name), list):
+            yield partial(items, feedback, where, name, is_empty_allowed=True)
+            continue
+        for i, found in enumerate(feedback[name]):
+            yield partial(_check_mark, found, where, f"{name}[{i}]", num_characters if name == "errors" else None)
+
+
+def _check_mark(found: object, where: Where, name: str, num_characters: int | None) -> None:
+    mark = as_mapping(found, where, name)
+    text(mark, where, "error type")
+    if num_characters is not None:
+        start = integer(mark, where, "start", 0, num_characters)
+        integer(mark, where, "end", start, num_characters)
 
 
 def _input_text(question: str, passages: list[Any], where: Where) -> str:
     """The `text` of the demonstration files."""
-    blocks = []
-    for i, found in enumerate(passages):
-        parts = as_list(found, where, f"passages[{i}]")
-        title, *sentences = (as_text(part, where, f"passages[{i}][{j}]", True) for j, part in enumerate(parts))
-        blocks.append(f"wikipage: {title} text: {_join(sentences)}")
+    blocks = [block_of(found, where, f"passages[{i}]") for i, found in enumerate(passages)]
     return f"question: {question} context: {' | '.join(blocks)}"
+
+
+def block_of(passage: object, where: Where, name: str) -> str:
+    """A passage of a feedback row, as it stands in `text`."""
+    parts = as_list(passage, where, name)
+    title, *sentences = (as_text(part, where, f"{name}[{j}]", True) for j, part in enumerate(parts))
+    return f"wikipage: {title} text: {_join(sentences)}"
 
 
 def _join(sentences: list[str]) -> str:
@@ -133,3 +147,12 @@ def _join(sentences: list[str]) -> str:
     for sentence in sentences:
         joined += sentence if not joined or joined.endswith("\n") else f" {sentence}"
     return joined
+
+
+READERS: dict[str, Callable[[Row, Where], Record]] = {
+    "demonstrations": _demonstration,
+    "comparisons": _comparison,
+    "span_judgements": _span_judgement,
+    "prompts": _prompt,
+}
+"""How a row is read, by `Config.records`. InputError at a row's first fault."""

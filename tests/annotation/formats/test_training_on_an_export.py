@@ -34,4 +34,4 @@ def test_rankings_train_a_reward_model(tmp_path):
     files = [f"data.{name}.path={tmp_path / name}.jsonl" for name in ("train", "evaluation")]
     assert cli.main(["train", str(tmp_path / "config.yaml"), *files, "--out", str(tmp_path / "run")]) == 0
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
-    assert last["evaluation/accuracy"] == 1.0
+    assert last["eval/accuracy"] == 1.0

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from posttrain.data.records import Prompt
 from posttrain.errors import InputError
 from posttrain.evaluation import win_rate
-from posttrain.evaluation.measures import exact_match, length, repetition, rouge
+from posttrain.evaluation.measures import exact_match, length, repetition, rouge, rouge_lsum
 
 
 def prompt(*references):
@@ -30,6 +30,8 @@ def test_stemming_is_off_by_default():
     responses, prompts = ["winning"], [prompt("wins")]
     assert rouge.measure(responses, prompts, rouge.Config()) == [0.0]
     assert rouge.measure(responses, prompts, rouge.Config(use_stemmer=True)) == [1.0]
+    assert rouge_lsum.measure(responses, prompts, rouge_lsum.Config()) == [0.0]
+    assert rouge_lsum.measure(responses, prompts, rouge_lsum.Config(use_stemmer=True)) == [1.0]
 
 
 def test_rouge_lsum_ignores_the_order_of_sentences():
@@ -38,6 +40,8 @@ def test_rouge_lsum_ignores_the_order_of_sentences():
     by_sentence = rouge.measure([response], [prompt(reference)], rouge.Config(variant="rougeLsum"))
     assert as_one == pytest.approx([0.5])
     assert by_sentence == [1.0]
+    assert rouge_lsum.measure([response], [prompt(reference)], rouge_lsum.Config()) == by_sentence
+    assert (rouge.NAME, rouge_lsum.NAME) == ("rougeL", "rougeLsum")
     assert rouge.sentences_on_lines("One. Two?  Three! 3.5 m") == "One.\nTwo?\nThree!\n3.5 m"
 
 
