@@ -6,16 +6,16 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedTokenizerBase
 
 from posttrain.assembly.spans import report_spans
 from posttrain.models.export import export
+from posttrain.models.loading import Tokenizer
 from posttrain.models.scorer import SequenceScorer, TieScorer, write_statistics
 from posttrain.models.spans.scorer import SpanScorer
 
 
 def export_whole(
-    module: nn.Module, tokenizer: PreTrainedTokenizerBase, folder: Path, dtype: torch.dtype,
+    module: nn.Module, tokenizer: Tokenizer, folder: Path, dtype: torch.dtype,
     held_out: Callable[[], Sequence[Any]], device: torch.device, files: Mapping[str, str] | None = None,
 ) -> None:  # fmt: skip
     """`held_out` gives the evaluation batches, which only a reward model is asked about; `files` are added as text."""
