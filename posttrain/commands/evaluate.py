@@ -77,7 +77,7 @@ def main(model: str, config_path: Path, out: Path, overrides: Sequence[str] = ()
         torch.set_num_threads(settings.num_threads)
     if evaluate_spans.is_span_model(model):
         overall, spans = evaluate_spans.of_span_model(model, settings, records, POSITIONS_REMEDY)
-        found = Found(overall, {}, spans)
+        found = Found(overall, {}, intervals=spans)
     else:
         is_reward_model = (Path(locate(model)) / HEAD_FILE).exists()
         found = (of_reward_model if is_reward_model else of_language_model)(model, settings, records)

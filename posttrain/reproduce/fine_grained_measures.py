@@ -90,9 +90,11 @@ def _scores(path: Path, held_out: Sequence[tuple[Prompt, Sequence[str]]]) -> lis
     tokenizer, device = load_tokenizer(str(path)), start_ranks().device
     reward: Reward
     if (path / SPAN_HEAD_FILE).exists():
-        reward = span_model.build(span_model.Config(model=str(path)), "learned", tokenizer, device)
+        reward = span_model.build(span_model.Config.model_validate({"model": str(path)}), "learned", tokenizer, device)
     else:
-        reward = sequence_model.build(sequence_model.Config(model=str(path)), "learned", tokenizer, device)
+        reward = sequence_model.build(
+            sequence_model.Config.model_validate({"model": str(path)}), "learned", tokenizer, device
+        )
     encoder = Encoder(tokenizer, bool(read_config(str(path), None).is_encoder_decoder), ANY_LENGTH, ANY_LENGTH)
     values: list[float] = []
     for first in range(0, len(held_out), BATCH):
