@@ -50,6 +50,11 @@ def open_claim(connection: Connection, project: Project, annotator: Annotator, n
     return found if found is not None else _claim_ordinary(connection, project, annotator, now)
 
 
+def is_of(connection: Connection, annotator: Annotator, claim_id: int) -> bool:
+    own = select(claims.c.id).where(claims.c.id == claim_id, claims.c.user == annotator.id)
+    return connection.execute(own).one_or_none() is not None
+
+
 def hold(connection: Connection, project: Project, claim: Row[Any], now: float) -> bool:
     """Renew a lease, with a new place if the old one was given away; False if the task has no place left."""
     slot = claim.slot

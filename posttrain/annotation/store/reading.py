@@ -106,6 +106,42 @@ def num_of(connection: Connection, user: int) -> int:
     ).scalar_one()
 
 
+def own_answers(connection: Connection, user: int, num: int) -> list[dict[str, Any]]:
+    """The last answers of one annotator that stand, newest first."""
+    rows = connection.execute(
+        select(votes.c.id, votes.c.at, votes.c.answer, items.c.prompt, votes.c.shown)
+        .select_from(
+            votes.join(claims, claims.c.vote == votes.c.id)
+            .join(tasks, tasks.c.id == votes.c.task)
+            .join(items, items.c.id == tasks.c.item)
+        )
+        .where(votes.c.user == user)
+        .order_by(votes.c.id.desc())
+        .limit(num)
+    )
+    return [dict(row) for row in rows.mappings()]
+
+
+def tasks_to_look_at(connection: Connection) -> list[dict[str, Any]]:
+    """Tasks that were flagged or skipped, or set aside, with what was said; flagged ones first."""
+    rows = connection.execute(
+        select(tasks.c.id, tasks.c.is_set_aside, items.c.name, items.c.prompt)
+        .select_from(tasks.join(items, items.c.id == tasks.c.item))
+        .where(tasks.c.is_set_aside | tasks.c.id.in_(select(passes.c.task)))
+        .order_by(tasks.c.id)
+    ).mappings()
+    found = []
+    for row in rows:
+        said = connection.execute(
+            select(users.c.name, passes.c.kind, passes.c.reason)
+            .select_from(passes.join(users, users.c.id == passes.c.user))
+            .where(passes.c.task == row["id"])
+            .order_by(passes.c.id)
+        ).all()
+        found.append({**row, "said": said})
+    return sorted(found, key=lambda row: -sum(each.kind == "flag" for each in row["said"]))
+
+
 def _vote(row: Any) -> Vote:
     answer = row["answer"]
     shared = {

@@ -7,9 +7,9 @@ has its form's signature checked before its page is called.
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, HTTPException, Request
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -124,9 +124,13 @@ def _bound_to(request: Request) -> str:
     return hashlib.sha256(token.encode()).hexdigest()
 
 
+ANNOTATING = require("annotator", "admin")
+WATCHING = require("viewer", "admin")
+GOVERNING = require("admin")
+ANYBODY = require("admin", "annotator", "viewer")
+
 Form = Annotated[FormData, Depends(checked_form)]
-Annotating = Annotated[User, Depends(require("annotator", "admin"))]
-Watching = Annotated[User, Depends(require("viewer", "admin"))]
-Governing = Annotated[User, Depends(require("admin"))]
-Anybody = Annotated[User, Depends(require("admin", "annotator", "viewer"))]
-Handler = Callable[[Request, Exception], Coroutine[Any, Any, Response]]
+Annotating = Annotated[User, Depends(ANNOTATING)]
+Watching = Annotated[User, Depends(WATCHING)]
+Governing = Annotated[User, Depends(GOVERNING)]
+Anybody = Annotated[User, Depends(ANYBODY)]
