@@ -1,0 +1,56 @@
+"""Votes as games between models: who wrote the two responses, and who won."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from posttrain.annotation.records import Item, Vote
+from posttrain.annotation.statistics.answers import LABELS, pair_votes
+from posttrain.annotation.statistics.intervals import Floats
+from posttrain.data.records import Label
+
+
+@dataclass(frozen=True)
+class Game:
+    """`label` 0 a tie, 1 the first model won, 2 the second."""
+
+    prompt: str
+    first: str
+    second: str
+    label: Label
+
+
+def games(items: Iterable[Item], votes: Iterable[Vote]) -> tuple[list[Game], int]:
+    """The games in the order of votes, and how many votes are none: of one model with itself, or without a name.
+
+    Repeated items do not count; votes on items that are not given do not either.
+    """
+    known = {item.id: item for item in items}
+    found, num_none = [], 0
+    for vote in pair_votes(votes):
+        if vote.item not in known or vote.is_repeat:
+            continue
+        item = known[vote.item]
+        first, second = item.responses[vote.first].model, item.responses[vote.second].model
+        if not first or not second or first == second:
+            num_none += 1
+        else:
+            found.append(Game(item.prompt.text, first, second, LABELS[vote.choice]))
+    return found, num_none
+
+
+def models(played: Iterable[Game]) -> tuple[str, ...]:
+    return tuple(sorted({name for game in played for name in (game.first, game.second)}))
+
+
+def outcomes(played: Iterable[Game]) -> tuple[list[tuple[str, str, Label]], Floats]:
+    """Kinds of outcome (first, second, label), and how often each prompt saw each of them [prompts, kinds]."""
+    played = list(played)
+    prompts = {prompt: row for row, prompt in enumerate(dict.fromkeys(game.prompt for game in played))}
+    named: list[tuple[str, str, Label]] = [(game.first, game.second, game.label) for game in played]
+    kinds = {kind: column for column, kind in enumerate(dict.fromkeys(named))}
+    counts = np.zeros((len(prompts), len(kinds)))
+    for game, kind in zip(played, named, strict=True):
+        counts[prompts[game.prompt], kinds[kind]] += 1
+    return list(kinds), counts
