@@ -5,7 +5,7 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
@@ -49,8 +49,6 @@ class ProjectSettings(Settings):
     """A task is repeated after at least so many others."""
     lease_minutes: PositiveFloat = 30.0
     """After so long without an answer, a task is offered to others."""
-    too_fast_seconds: PositiveFloat = 2.0
-    """Answers below this are counted on the dashboard."""
     must_read_guidelines: bool = True
     """Show a new version of the guidelines before the next task."""
     database: str = ""
@@ -96,8 +94,8 @@ def create(folder: Path, settings: ProjectSettings) -> Project:
             raise InputError(f"{folder}: is not empty; choose a new folder for the project")
         os.chmod(folder, 0o700)
         (folder / IMAGES_FOLDER).mkdir(mode=0o700)
-        _write_private(folder / SETTINGS_FILE, _written(settings).encode())
-        _write_private(folder / SECRET_FILE, secrets.token_bytes(32))
+        write_private(folder / SETTINGS_FILE, _written(settings).encode())
+        write_private(folder / SECRET_FILE, secrets.token_bytes(32))
     except OSError as error:
         raise EnvironmentFault(f"{error.filename or folder}: cannot be written: {error.strerror}") from error
     return open_project(folder)
@@ -120,6 +118,13 @@ def open_project(folder: Path) -> Project:
     return Project(folder, settings, connect(url), secret)
 
 
+def checked(values: Any, origin: str) -> ProjectSettings:
+    """Settings from plain values. InputError names what is wrong with them, and `origin`."""
+    if not isinstance(values, dict):
+        raise InputError(f"{origin}: should be a mapping of settings")
+    return validated(ProjectSettings, values, lambda _location: origin)
+
+
 def _written(settings: ProjectSettings) -> str:
     """One setting a line. Values are written as JSON, which YAML reads."""
 
@@ -127,7 +132,8 @@ def _written(settings: ProjectSettings) -> str:
     return "".join(f"{name}: {json.dumps(value, ensure_ascii=False)}\n" for name, value in values.items())
 
 
-def _write_private(path: Path, content: bytes) -> None:
+def write_private(path: Path, content: bytes) -> None:
+    """A new file that only its owner reads, on the disk when this returns."""
     descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

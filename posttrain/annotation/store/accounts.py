@@ -52,7 +52,7 @@ def add_user(connection: Connection, name: str, password: str, role: Role, now: 
         raise InputError("The name should have 1 to 64 printable characters.")
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise InputError(f"The password should have {MIN_PASSWORD} to {MAX_PASSWORD} characters.")
-    if connection.execute(select(users.c.id).where(users.c.name == name)).one_or_none() is not None:
+    if is_taken(connection, name):
         raise InputError("This name is taken; choose another.")
     row = connection.execute(
         insert(users).values(name=name, password=_HASHER.hash(password), role=role, is_active=True, created=now)
@@ -60,6 +60,10 @@ def add_user(connection: Connection, name: str, password: str, role: Role, now: 
     assert row is not None, "an insert into a table with a key returns it"
     note(connection, row[0], "join", {"role": role})
     return User(row[0], name, role)
+
+
+def is_taken(connection: Connection, name: str) -> bool:
+    return connection.execute(select(users.c.id).where(users.c.name == name)).one_or_none() is not None
 
 
 def invite(connection: Connection, role: Role, now: float, by: int | None = None) -> str:
@@ -163,5 +167,5 @@ def set_access(connection: Connection, user: int, role: Role, is_active: bool, n
 
 
 def hashed(secret: str) -> str:
-    """Of codes and tokens, which have 128 random bits or more, so that a plain hash cannot be searched; and of names."""
+    """Of names, and of codes and tokens: these have 128 random bits or more, so that no search finds them."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

@@ -152,7 +152,7 @@ def _claim_ordinary(connection: Connection, project: Project, annotator: Annotat
 
 def _next_task(
     connection: Connection, project: Project, annotator: Annotator, arms: tuple[Arm, Arm], *, is_waiting: bool
-) -> Row[Any] | None:
+) -> Row[Any, Any] | None:
     taken = (
         select(func.count())
         .select_from(claims)

@@ -50,7 +50,7 @@ def item_of(row: Row[Any]) -> Item:
 
 
 def read_votes(connection: Connection) -> list[Vote]:
-    """Votes that count: neither undone nor late. Those on tasks with a known answer, and repeated ones, are there too."""
+    """Votes that count: neither undone nor late. Those on gold tasks, and repeated ones, are there too."""
     query = (
         select(
             votes,

@@ -1,5 +1,7 @@
 """The dashboard: progress, and how far the annotations can be trusted."""
 
+from typing import Any
+
 from fastapi import APIRouter, Depends, Request
 from starlette.responses import Response
 
@@ -21,7 +23,7 @@ def numbers(request: Request, user: Watching) -> Response:
     return pages.page(request, "numbers.html", user, **_numbers(request))
 
 
-def _numbers(request: Request) -> dict[str, object]:
+def _numbers(request: Request) -> dict[str, Any]:
     project = site_of(request).project
     with project.store.reading() as connection:
         progress = reading.progress(connection, project.settings.overlap)

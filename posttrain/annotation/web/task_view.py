@@ -30,7 +30,7 @@ class TaskView:
     responses: tuple[Shown, ...]  # in the order on the screen
     order: tuple[int, ...]  # their positions in the item
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self, num_axes: int) -> dict[str, Any]:
         """For programs that annotate."""
         return {
             "claim": self.claim,
@@ -39,6 +39,7 @@ class TaskView:
             "prompt": self.reading.text,
             "passages": [[passage.title, *passage.sentences] for passage in self.reading.passages],
             "responses": [shown.text for shown in self.responses],
+            "num_axes": num_axes,
         }
 
 
@@ -68,7 +69,7 @@ def _images(connection: Connection, row: Row[Any], mode: Mode) -> dict[str, int]
     if mode != "image_pair":
         return {}
     found = connection.execute(select(images.c.name, images.c.id).where(images.c.item == row.item))
-    return {name: number for name, number in found}
+    return {row.name: row.id for row in found}
 
 
 def _text(item: Item, position: int, numbers: dict[str, int]) -> str:

@@ -118,19 +118,18 @@ def _next(request: Request, user: User, told: str) -> Response:
         claim = None
         if unread is None or is_json:
             claim = claims.open_claim(connection, site.project, Annotator(user.id, user.name), time.time())
-        values = _values(connection, request, user, claim)
+        view = None if claim is None else task_view.view_of(connection, site.project, claim)
+        counts = {} if is_json else _counts(connection, request, user)
     if is_json:
-        view = values["view"]
-        return JSONResponse({"task": view.as_json() if view else None, "csrf": form_token(request), "told": told})
+        task = view.as_json(len(site.project.settings.axes)) if view else None
+        return JSONResponse({"task": task, "csrf": form_token(request), "told": told})
     template = "task.html" if is_part else "work.html"
-    return pages.page(request, template, user, told=told, unread=unread, **values)
+    return pages.page(request, template, user, told=told, unread=unread, view=view, **counts)
 
 
-def _values(connection: Connection, request: Request, user: User, claim: int | None) -> dict[str, Any]:
-    project = site_of(request).project
+def _counts(connection: Connection, request: Request, user: User) -> dict[str, Any]:
     return {
-        "view": None if claim is None else task_view.view_of(connection, project, claim),
-        "progress": reading.progress(connection, project.settings.overlap),
+        "progress": reading.progress(connection, site_of(request).project.settings.overlap),
         "num_own": reading.num_of(connection, user.id),
     }
 
