@@ -30,14 +30,20 @@ def import_file(project: Project, path: Path, format: str) -> str:
     return f"{told}; the {len(found.votes)} votes of the file were left" if found.votes else told
 
 
-def exported(project: Project, format: str, arm: Arm | None = None, should_keep_gold: bool = False) -> Exported:
+def exported(
+    project: Project,
+    format: str,
+    arm: Arm | None = None,
+    should_keep_gold: bool = False,
+    user: int | None = None,
+) -> Exported:
     """The answers that count, in a format of the catalogue, with a count of all that was left out."""
     with project.store.reading() as connection:
         items, votes = reading.read_items(connection), reading.read_votes(connection)
     selected = select(items, votes, arm, should_keep_gold)
     found = FORMATS[format].export(selected.items, selected.votes)
     with project.store.writing() as connection:
-        note(connection, None, "export", {"format": format, "rows": found.num_rows})
+        note(connection, user, "export", {"format": format, "rows": found.num_rows})
     return Exported(found.text, found.num_rows, {**selected.left_out, **found.left_out}, found.notes)
 
 

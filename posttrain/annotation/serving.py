@@ -77,11 +77,8 @@ def demo(
     with project.store.writing() as connection:
         name = _free_name(connection, "demo")
         accounts.add_user(connection, name, password, "admin", time.time())
-    if not is_alone and not _has_votes(project):
-        log.info("Four simulated annotators begin ...")
-        with served(project) as url:
-            found = _truth(project, None)
-            crowd.work(url, _members(project, 4), found, drawn[1], num_each=max(10, 2 * drawn[0]))
+    if not is_alone:
+        _begin(project, drawn[1])
     log.info("Log in as %s with the password %s", name, password)
     serve(project, address, requests_per_second)
 
@@ -136,6 +133,12 @@ def _truth(project: Project, scores: Path | None) -> truth.Truth:
         return truth.of_items(reading.read_items(connection))
 
 
-def _has_votes(project: Project) -> bool:
+def _begin(project: Project, seed: int) -> None:
+    """Let four simulated annotators give about 60 % of the answers, so that there are numbers to look at."""
     with project.store.reading() as connection:
-        return bool(reading.progress(connection, project.settings.overlap).num_answered)
+        found = reading.progress(connection, project.settings.overlap)
+    if found.num_answered:
+        return
+    log.info("Four simulated annotators begin ...")
+    with served(project) as url:
+        crowd.work(url, _members(project, 4), _truth(project, None), seed, num_each=max(1, 6 * found.num_places // 40))

@@ -42,7 +42,7 @@ class Behaviour:
 CROWD: dict[str, Behaviour] = {
     "careful": Behaviour(scale=20.0),
     "usual": Behaviour(),
-    "leftish": Behaviour(side_bias=1.5),
+    "leftish": Behaviour(side_bias=12.0),
     "lazy": Behaviour(laziness=0.5),
 }
 """Named after what the dashboard should find out about them."""

@@ -12,6 +12,7 @@ from posttrain.annotation.project import Project
 from posttrain.annotation.store.items import check_mode
 from posttrain.annotation.web import account_pages, admin_pages, dashboard_pages, images, pages, work_pages
 from posttrain.annotation.web.guard import CSP, Guard, Limits
+from posttrain.annotation.web.live_summary import LiveSummary
 from posttrain.annotation.web.visitors import SESSION_COOKIE, Site
 from posttrain.errors import EnvironmentFault, InputError
 
@@ -25,12 +26,14 @@ def create_app(project: Project, origins: tuple[str, ...], requests_per_second: 
         check_mode(connection, project.settings.mode)
     app = FastAPI(openapi_url=None)  # no page that lists what there is
     app.state.site = Site(project, all(origin.startswith("https://") for origin in origins))
+    app.state.live = LiveSummary(project)
     for router in (
         account_pages.OPEN,
         account_pages.CLOSED,
         work_pages.ROUTER,
         images.ROUTER,
         dashboard_pages.ROUTER,
+        dashboard_pages.EXPORTS,
         admin_pages.READING,
         admin_pages.ROUTER,
     ):

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from posttrain.annotation.statistics.intervals import Estimate
 from posttrain.annotation.store.accounts import User
 from posttrain.annotation.web import visitors
 
@@ -18,7 +19,6 @@ STATIC = {
     "marking.js": "text/javascript",
     "unsent.js": "text/javascript",
     "style.css": "text/css",
-    "icon.svg": "image/svg+xml",
     "htmx.LICENSE": "text/plain",
 }
 """The files that are served, and no others."""
@@ -37,10 +37,26 @@ def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def _lowest(estimate: Estimate) -> float:
+    ends = [number for number in (estimate.low, estimate.value) if number is not None]
+    return min(ends, default=0.0)
+
+
+def _highest(estimate: Estimate) -> float:
+    ends = [number for number in (estimate.high, estimate.value) if number is not None]
+    return max(ends, default=0.0)
+
+
 _ENVIRONMENT = Environment(
     loader=PackageLoader("posttrain.annotation.web"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
 )
-_ENVIRONMENT.filters |= {"verbatim": _verbatim, "percent": _percent, "moment": _moment}
+_ENVIRONMENT.filters |= {
+    "verbatim": _verbatim,
+    "percent": _percent,
+    "moment": _moment,
+    "lowest": _lowest,
+    "highest": _highest,
+}
 
 
 def page(request: Request, template: str, user: User | None = None, status: int = 200, **values: Any) -> Response:
