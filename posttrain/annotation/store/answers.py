@@ -6,7 +6,7 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from posttrain.annotation.project import Project
-from posttrain.annotation.store.claims import Annotator, hold, new_key
+from posttrain.annotation.store.claims import Annotator, hold, new_key, take_turn
 from posttrain.annotation.store.events import note
 from posttrain.annotation.store.tables import claims, passes, tasks, votes
 
@@ -31,6 +31,7 @@ def submit(
     guidelines: int | None,
 ) -> Outcome:
     """Keep an answer. Once the caller's transaction is committed, it is on the disk."""
+    take_turn(connection)
     claim = _own(connection, annotator, claim_id)
     if (repeated := _said_before(connection, annotator, claim, key, answer)) is not None:
         return repeated
@@ -67,6 +68,7 @@ def pass_on(
     now: float,
 ) -> Outcome:
     """Leave a task to others, or flag it as broken. Its place is free again."""
+    take_turn(connection)
     claim = _own(connection, annotator, claim_id)
     if (repeated := _said_before(connection, annotator, claim, key, None)) is not None:
         return repeated
@@ -80,6 +82,7 @@ def pass_on(
 
 def undo(connection: Connection, project: Project, annotator: Annotator, now: float) -> bool:
     """Open the annotator's last answer, or what they passed on last, anew; False if there is none."""
+    take_turn(connection)
     vote = connection.execute(
         select(votes.c.at, claims.c.id)
         .select_from(claims.join(votes, claims.c.vote == votes.c.id))
@@ -103,6 +106,7 @@ def undo(connection: Connection, project: Project, annotator: Annotator, now: fl
 
 def change(connection: Connection, project: Project, annotator: Annotator, vote_id: int, now: float) -> None:
     """Open one of the annotator's answers anew."""
+    take_turn(connection)
     claim_id = connection.execute(
         select(claims.c.id).where(claims.c.vote == vote_id, claims.c.user == annotator.id)
     ).scalar_one_or_none()
@@ -125,7 +129,7 @@ def _reopen(
 
 def _own(connection: Connection, annotator: Annotator, claim_id: int) -> Row[Any]:
     claim = connection.execute(
-        select(claims).where(claims.c.id == claim_id, claims.c.user == annotator.id).with_for_update()
+        select(claims).where(claims.c.id == claim_id, claims.c.user == annotator.id)
     ).one_or_none()
     if claim is None:
         raise NotTheirs
@@ -153,7 +157,6 @@ def _said_before(
 
 
 def _mark_complete(connection: Connection, project: Project, task: int) -> None:
-    connection.execute(select(tasks.c.id).where(tasks.c.id == task).with_for_update())
     num = connection.execute(
         select(func.count())
         .select_from(claims)

@@ -5,15 +5,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, select, update
-from sqlalchemy.exc import IntegrityError
 
 from posttrain.annotation import assignment
 from posttrain.annotation.project import Project
 from posttrain.annotation.records import Arm
-from posttrain.annotation.store.tables import claims, tasks, users, votes
+from posttrain.annotation.store.tables import claims, tasks, votes
 
-MAX_TRIES = 50
-"""PostgreSQL's writers do not wait for one another: two may want one place, and the second looks again."""
+TURN_LOCK = 0x706F7374  # any number, the same in every process
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,7 @@ def open_claim(connection: Connection, project: Project, annotator: Annotator, n
 
     What was claimed and not answered comes first, so that a page loaded again shows the same task.
     """
-    # one annotator's requests, of two tabs, wait for one another here
-    connection.execute(select(users.c.id).where(users.c.id == annotator.id).with_for_update())
+    take_turn(connection)
     for claim in connection.execute(
         select(claims)
         .where(claims.c.user == annotator.id, claims.c.vote.is_(None), ~claims.c.is_passed)
@@ -59,7 +56,6 @@ def hold(connection: Connection, project: Project, claim: Row[Any], now: float) 
     """Renew a lease, with a new place if the old one was given away; False if the task has no place left."""
     slot = claim.slot
     if claim.is_ordinary and slot is None:
-        connection.execute(select(tasks.c.id).where(tasks.c.id == claim.task).with_for_update())
         slot = _free_slot(connection, project, claim.task)
         if slot is None:
             return False
@@ -73,14 +69,22 @@ def new_key() -> str:
     return secrets.token_hex(16)
 
 
+def take_turn(connection: Connection) -> None:
+    """Wait until no other transaction gives or takes places; every writing function here and in `answers` begins so.
+
+    SQLite has one writer anyway. On PostgreSQL, row locks taken in the order in which tasks turn out to be free
+    deadlock, and without locks two writers see the same free place.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(TURN_LOCK)))
+
+
 def _release_expired(connection: Connection, now: float) -> None:
-    expired = connection.execute(
-        select(claims.c.id)
+    connection.execute(
+        update(claims)
         .where(claims.c.vote.is_(None), claims.c.until < now, claims.c.slot.is_not(None))
-        .with_for_update(skip_locked=True)
-    ).scalars()
-    if ids := list(expired):
-        connection.execute(update(claims).where(claims.c.id.in_(ids)).values(slot=None))
+        .values(slot=None)
+    )
 
 
 def _count(connection: Connection, annotator: Annotator, *, is_ordinary: bool | None = None) -> int:
@@ -132,26 +136,16 @@ def _claim_ordinary(connection: Connection, project: Project, annotator: Annotat
     turn = _count(connection, annotator, is_ordinary=True)
     first: Arm = assignment.arm_of_turn(turn, project.settings.random_share)
     arms: tuple[Arm, Arm] = (first, "active" if first == "random" else "random")
-    for attempt in range(MAX_TRIES):
-        task = _next_task(connection, project, annotator, arms, is_waiting=attempt > 0)
-        if task is None and connection.dialect.name != "sqlite" and attempt == 0:
-            continue  # what others hold at this moment was passed over; wait for it
-        if task is None:
-            return None
-        slot = _free_slot(connection, project, task.id)
-        if slot is None:
-            continue
-        order = assignment.order_shown(project.secret, annotator.name, task.id, turn, task.responses)
-        try:
-            with connection.begin_nested():
-                return _insert(connection, project, annotator, now, task=task.id, shown=order, slot=slot, turn=turn)
-        except IntegrityError:
-            continue  # somebody was quicker
-    return None
+    task = _next_task(connection, project, annotator, arms)
+    if task is None:
+        return None
+    slot = _free_slot(connection, project, task.id)
+    order = assignment.order_shown(project.secret, annotator.name, task.id, turn, task.responses)
+    return _insert(connection, project, annotator, now, task=task.id, shown=order, slot=slot, turn=turn)
 
 
 def _next_task(
-    connection: Connection, project: Project, annotator: Annotator, arms: tuple[Arm, Arm], *, is_waiting: bool
+    connection: Connection, project: Project, annotator: Annotator, arms: tuple[Arm, Arm]
 ) -> Row[Any, Any] | None:
     taken = (
         select(func.count())
@@ -170,7 +164,6 @@ def _next_task(
             )
             .order_by(tasks.c.priority.desc(), tasks.c.position)
             .limit(1)
-            .with_for_update(of=tasks, skip_locked=not is_waiting)
         )
         if (task := connection.execute(query).one_or_none()) is not None:
             return task
