@@ -76,7 +76,7 @@ def make_project(tmp_path: Path) -> Iterator[Callable[..., Project]]:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """The URL of a server, but for the database's name. PostgreSQL refuses to run as root, so another user starts it."""
+    """The URL of a server. PostgreSQL refuses to run as root, so another user starts it."""
     if not (shutil.which("initdb") and shutil.which("pg_ctl")):
         pytest.skip("initdb and pg_ctl are not on the PATH: install PostgreSQL to test with it")
     user = _someone_else()
@@ -93,14 +93,14 @@ def postgresql_server() -> Iterator[str]:
         options = f"-c listen_addresses= -c unix_socket_directories={folder} -c fsync=off -c max_connections=90"
         run("pg_ctl", "-D", str(data), "-w", "-l", f"{folder}/log", "-o", options, "start")
         try:
-            yield f"postgresql://tester@/{{name}}?host={folder}"
+            yield f"postgresql://tester@/postgres?host={folder}"
         finally:
             run("pg_ctl", "-D", str(data), "-w", "-m", "immediate", "stop")
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> str:
-    """The setting `database`: SQLite in the project's folder, or an empty PostgreSQL database."""
+    """The setting `database`: SQLite in the project's folder, or an empty schema of a PostgreSQL server."""
     if request.param == "sqlite":
         return ""
     return new_database(request)
@@ -110,10 +110,10 @@ def new_database(request: pytest.FixtureRequest) -> str:
     server = request.getfixturevalue("postgresql_server")
     import psycopg
 
-    name = f"test_{time.monotonic_ns()}"
-    with psycopg.connect(server.format(name="postgres"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name}".encode())
-    return server.format(name=name)
+    name = f"test_{time.monotonic_ns()}"  # a schema, which is made much faster than a database
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}".encode())
+    return f"{server}&options=-csearch_path%3D{name}"
 
 
 def _someone_else() -> str | None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from typing import Any
 
-import httpx
+import httpx2 as httpx
 
 from posttrain.errors import EnvironmentFault, InputError
 

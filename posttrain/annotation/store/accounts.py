@@ -10,7 +10,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from sqlalchemy import Connection, delete, insert, select, update
 
-from posttrain.annotation.store.engine import Store
+from posttrain.annotation.store.engine import Store, take_turn
 from posttrain.annotation.store.events import note
 from posttrain.annotation.store.tables import invites, login_failures, sessions, users
 from posttrain.errors import InputError
@@ -78,9 +78,8 @@ def invite(connection: Connection, role: Role, now: float, by: int | None = None
 
 def join(connection: Connection, code: str, name: str, password: str, now: float) -> User:
     """Make the account that a code is good for, once. InputError if it is not good any more."""
-    found = connection.execute(
-        select(invites).where(invites.c.code_hash == hashed(code.strip())).with_for_update()
-    ).one_or_none()
+    take_turn(connection)
+    found = connection.execute(select(invites).where(invites.c.code_hash == hashed(code.strip()))).one_or_none()
     if found is None or found.used_by is not None or found.revoked is not None or found.expires < now:
         raise InputError("This invitation is not valid (any more); ask for another.")
     user = add_user(connection, name, password, found.role, now)
@@ -114,9 +113,8 @@ def login(store: Store, name: str, password: str, now: float) -> User | None:
 
 
 def _count_try(connection: Connection, name_hash: str, now: float) -> int:
-    before = connection.execute(
-        select(login_failures).where(login_failures.c.name_hash == name_hash).with_for_update()
-    ).one_or_none()
+    take_turn(connection)
+    before = connection.execute(select(login_failures).where(login_failures.c.name_hash == name_hash)).one_or_none()
     num = before.num if before else 0
     if before and num >= MAX_FAILURES and now < before.last + BACK_OFF_SECONDS:
         raise BackOff(before.last + BACK_OFF_SECONDS - now)

@@ -6,7 +6,8 @@ from typing import Any, Literal
 from sqlalchemy import Connection, Row, func, insert, select, update
 
 from posttrain.annotation.project import Project
-from posttrain.annotation.store.claims import Annotator, hold, new_key, take_turn
+from posttrain.annotation.store.claims import Annotator, hold, new_key
+from posttrain.annotation.store.engine import take_turn
 from posttrain.annotation.store.events import note
 from posttrain.annotation.store.tables import claims, passes, tasks, votes
 

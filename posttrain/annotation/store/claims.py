@@ -9,9 +9,8 @@ from sqlalchemy import Connection, Row, Select, and_, exists, func, insert, sele
 from posttrain.annotation import assignment
 from posttrain.annotation.project import Project
 from posttrain.annotation.records import Arm
+from posttrain.annotation.store.engine import take_turn
 from posttrain.annotation.store.tables import claims, tasks, votes
-
-TURN_LOCK = 0x706F7374  # any number, the same in every process
 
 
 @dataclass(frozen=True)
@@ -67,16 +66,6 @@ def hold(connection: Connection, project: Project, claim: Row[Any], now: float) 
 def new_key() -> str:
     """Names one form: what is sent twice with it counts once."""
     return secrets.token_hex(16)
-
-
-def take_turn(connection: Connection) -> None:
-    """Wait until no other transaction gives or takes places; every writing function here and in `answers` begins so.
-
-    SQLite has one writer anyway. On PostgreSQL, row locks taken in the order in which tasks turn out to be free
-    deadlock, and without locks two writers see the same free place.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(select(func.pg_advisory_xact_lock(TURN_LOCK)))
 
 
 def _release_expired(connection: Connection, now: float) -> None:

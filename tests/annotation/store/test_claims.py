@@ -121,7 +121,7 @@ def test_the_overlap_is_exact_with_eight_annotators_at_once(make_project, databa
         try:
             while (row := claim(project, person)) is not None:
                 say(project, person, row)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001, raised by the assertion below
             faults.append(error)
 
     threads = [threading.Thread(target=work, args=(person,)) for person in people]
@@ -184,7 +184,7 @@ def test_gold_goes_to_everybody_and_takes_no_place(make_project):
     gold = [
         type(item)(f"gold-{n}", item.prompt, item.responses, gold={(0, 1): "first"}) for n, item in enumerate(found[:2])
     ]
-    project = make_project([*found, *gold], overlap=1, gold_share=0.3)
+    project = make_project([*found, *gold], overlap=1, gold_share=0.8)
     names = ["ann", "bob", "eve"]
     for name in names:
         person = add_person(project, name)
@@ -204,7 +204,7 @@ def test_a_repeat_is_an_own_answer_of_some_time_ago_shown_the_other_way_round(ma
         say(project, ann, row)
     found = votes_of(project)
     repeats = [number for number, vote in enumerate(found) if vote.is_repeat]
-    assert 5 <= len(repeats) <= 30
+    assert 5 <= len(repeats) <= 45
     for number in repeats:
         before = [at for at, vote in enumerate(found[:number]) if vote.item == found[number].item]
         assert len(before) == 1, "repeated once only"
