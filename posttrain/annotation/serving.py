@@ -1,4 +1,4 @@
-"""What the commands that serve do: `serve`, `demo` and `simulate`."""
+"""Servers with simulated annotators: what `annotate demo` and `annotate simulate` do."""
 
 import logging
 import secrets
@@ -17,27 +17,12 @@ from posttrain.annotation.simulated import crowd, truth
 from posttrain.annotation.simulated.behaviour import CROWD
 from posttrain.annotation.simulated.crowd import Member, Worked
 from posttrain.annotation.store import accounts, guidance, items, reading
-from posttrain.annotation.web.server import check_address, listen, make_server, origins_of
+from posttrain.annotation.web.server import Address, listen, make_server, serve
 from posttrain.errors import EnvironmentFault, InputError
 
 log = logging.getLogger(__name__)
 
-Address = tuple[str, int, str | None]
-"""Host, port, and the URL by which others reach it."""
-
 START_SECONDS = 30
-
-
-def serve(project: Project, address: Address, requests_per_second: float) -> None:
-    """Until a signal comes."""
-    host, port, public_url = address
-    check_address(host, public_url is not None)
-    bound = listen(host, port)
-    port = bound.getsockname()[1]
-    origins = origins_of(host, port, public_url)
-    server = make_server(project, origins, requests_per_second)
-    log.info("%s is at %s (stop it with Ctrl-C)", project.settings.name, origins[0])
-    server.run(sockets=[bound])
 
 
 @contextmanager

@@ -135,10 +135,10 @@ def _print_invite(folder: Path, role: str, url: str) -> None:
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    from posttrain.annotation import serving
     from posttrain.annotation.project import open_project
+    from posttrain.annotation.web.server import serve
 
-    serving.serve(open_project(arguments.folder), _address(arguments), arguments.requests_per_second)
+    serve(open_project(arguments.folder), _address(arguments), arguments.requests_per_second)
 
 
 def _demo(arguments: argparse.Namespace) -> None:

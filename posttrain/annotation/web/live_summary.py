@@ -4,15 +4,18 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
 from posttrain.annotation.project import Project
 from posttrain.annotation.statistics.settings import StatisticsSettings
-from posttrain.annotation.statistics.summary import Summary, summary
 from posttrain.annotation.store import reading
 from posttrain.annotation.store.reading import Progress
 from posttrain.annotation.store.tables import events, votes
+
+if TYPE_CHECKING:
+    from posttrain.annotation.statistics.summary import Summary
 
 NUM_RESAMPLES = 300
 """Of bootstraps: ends of intervals then move by some 6 % of the width, which a page that changes anyway can bear."""
@@ -24,7 +27,7 @@ REST = 9.0  # so many times as long as the last computation took is left to anno
 @dataclass(frozen=True)
 class Numbers:
     progress: Progress
-    summary: Summary
+    summary: "Summary"
     is_random_arm: bool  # the others were chosen for being hard, so they say nothing about models
     at: float
 
@@ -66,6 +69,9 @@ class LiveSummary:
             self.lock.release()
 
     def _computed(self, progress: Progress) -> Numbers:
+        # SciPy and pandas behind it take seconds to import, which a server that starts again should not
+        from posttrain.annotation.statistics.summary import summary
+
         with self.project.store.reading() as connection:
             items, found = reading.read_items(connection), reading.read_votes(connection)
         by_chance = [item for item in items if item.arm == "random"]

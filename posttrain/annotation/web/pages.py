@@ -2,16 +2,18 @@
 
 from datetime import UTC, datetime
 from importlib import resources
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
-from posttrain.annotation.statistics.intervals import Estimate
 from posttrain.annotation.store.accounts import User
 from posttrain.annotation.web import visitors
+
+if TYPE_CHECKING:
+    from posttrain.annotation.statistics.intervals import Estimate
 
 STATIC = {
     "htmx.min.js": "text/javascript",
@@ -37,12 +39,12 @@ def _moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-def _lowest(estimate: Estimate) -> float:
+def _lowest(estimate: "Estimate") -> float:
     ends = [number for number in (estimate.low, estimate.value) if number is not None]
     return min(ends, default=0.0)
 
 
-def _highest(estimate: Estimate) -> float:
+def _highest(estimate: "Estimate") -> float:
     ends = [number for number in (estimate.high, estimate.value) if number is not None]
     return max(ends, default=0.0)
 

@@ -14,6 +14,22 @@ from posttrain.errors import EnvironmentFault, InputError
 log = logging.getLogger(__name__)
 
 
+Address = tuple[str, int, str | None]
+"""Host, port, and the URL by which others reach it."""
+
+
+def serve(project: Project, address: Address, requests_per_second: float) -> None:
+    """Until a signal comes."""
+    host, port, public_url = address
+    check_address(host, public_url is not None)
+    bound = listen(host, port)
+    port = bound.getsockname()[1]
+    origins = origins_of(host, port, public_url)
+    server = make_server(project, origins, requests_per_second)
+    log.info("%s is at %s (stop it with Ctrl-C)", project.settings.name, origins[0])
+    server.run(sockets=[bound])
+
+
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket; port 0 takes a free one. EnvironmentFault names who may have the port."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
