@@ -19,7 +19,7 @@ from argon2 import PasswordHasher
 from posttrain.annotation import project as projects
 from posttrain.annotation.project import Project
 from posttrain.annotation.records import Item, Response
-from posttrain.annotation.store import accounts, items
+from posttrain.annotation.store import accounts, engine, items
 from posttrain.annotation.store.accounts import User
 from posttrain.annotation.store.claims import Annotator
 from posttrain.data.records import Prompt
@@ -33,6 +33,13 @@ def quick_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     quick = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
     monkeypatch.setattr(accounts, "_HASHER", quick)
     monkeypatch.setattr(accounts, "_NOBODY", quick.hash("nobody"))
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is promised about power cuts but where a test is marked so."""
+    if request.node.get_closest_marker("durable") is None:
+        monkeypatch.setattr(engine, "SYNCHRONOUS", "OFF")
 
 
 def some_items(num: int, num_responses: int = 2, **fields: Any) -> list[Item]:

@@ -57,7 +57,8 @@ def kill_under_load(
         while report.num_kills < num_kills or len(report.acknowledged) < num_answers:
             if not any(worker.is_alive() for worker in workers):
                 break  # nothing is left to answer
-            time.sleep(rng.uniform(0.05, 2.0))
+            _wait_for_answers(report, rng.randint(1, 2 * num_answers // num_kills), workers)
+            time.sleep(rng.uniform(0.0, 0.1))  # so that it happens anywhere within an answer
             server.send_signal(signal.SIGKILL)
             server.wait()
             report.num_kills += 1
@@ -71,6 +72,13 @@ def kill_under_load(
         server.wait()
     _check(folder, report)
     return report
+
+
+def _wait_for_answers(report: Report, num: int, workers: list[threading.Thread]) -> None:
+    """Until so many more were acknowledged; not for ever, as a server that was just started may be the last."""
+    target, until = len(report.acknowledged) + num, time.monotonic() + 60
+    while len(report.acknowledged) < target and time.monotonic() < until and any(each.is_alive() for each in workers):
+        time.sleep(0.01)
 
 
 def _started(folder: Path, port: int) -> "subprocess.Popen[bytes]":

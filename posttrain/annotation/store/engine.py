@@ -2,10 +2,10 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
@@ -16,10 +16,34 @@ from posttrain.errors import EnvironmentFault, InputError
 BUSY_SECONDS = 10
 """How long a transaction waits for another process's before it is refused."""
 
+SYNCHRONOUS = "FULL"  # a commit waits for the disk, so that a power cut takes nothing back
+
 MAX_CONNECTIONS = 40  # as many as the web server has threads
 
 
 TURN_LOCK = 0x706F7374  # any number, the same in every process
+
+
+Result = TypeVar("Result")
+
+
+class _Request(Generic[Result]):
+    """An action that waits for its turn, and what became of it."""
+
+    def __init__(self, action: Callable[[Connection], Result]) -> None:
+        self.action = action
+        self.is_done = False
+        self.fault: Exception | None = None
+        self.result: Any = None
+
+    def run(self, connection: Connection) -> None:
+        try:
+            with connection.begin_nested():  # others of the same batch are not undone with it
+                self.result = self.action(connection)
+        except DBAPIError:
+            raise  # the transaction itself may be broken
+        except Exception as fault:  # noqa: BLE001, raised again by the one who waits
+            self.fault = fault
 
 
 class Store:
@@ -30,6 +54,8 @@ class Store:
         # SQLite writes one at a time. Threads that wait in a queue of ours go on at once, whereas SQLite's own waiting
         # sleeps up to 100 ms between looks.
         self._turn = threading.Lock() if engine.dialect.name == "sqlite" else nullcontext()
+        self._gate = threading.Lock()
+        self._waiting: list[_Request[Any]] = []
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -40,12 +66,44 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[Connection]:
         """Committed, to the disk, when the block ends; rolled back if it raises."""
-        with (
-            _faults_named(self.engine),
-            self._turn,
-            self.engine.connect().execution_options(is_writing=True) as connection,
-            connection.begin(),
-        ):
+        with _faults_named(self.engine), self._turn, self._transaction() as connection:
+            yield connection
+
+    def together(self, action: Callable[[Connection], Result]) -> Result:
+        """What `action` returns, once it is on the disk; its changes are undone if it raises.
+
+        Whatever comes while the disk is busy goes there in one piece afterwards, so that eight annotators wait for one
+        or two of its turns and not for eight. PostgreSQL does so by itself.
+        """
+        if self.engine.dialect.name != "sqlite":
+            with self.writing() as connection:
+                return action(connection)
+        request = _Request(action)
+        with self._gate:
+            self._waiting.append(request)
+        with self._turn:
+            if not request.is_done:  # else the one before took it along
+                self._commit_waiting()
+        if request.fault is not None:
+            raise request.fault
+        return request.result
+
+    def _commit_waiting(self) -> None:
+        with self._gate:
+            batch, self._waiting = self._waiting, []
+        try:
+            with _faults_named(self.engine), self._transaction() as connection:
+                for request in batch:
+                    request.run(connection)
+        except Exception as fault:  # noqa: BLE001, it is raised again by each who waits
+            for request in batch:
+                request.fault = fault
+        for request in batch:
+            request.is_done = True
+
+    @contextmanager
+    def _transaction(self) -> Iterator[Connection]:
+        with self.engine.connect().execution_options(is_writing=True) as connection, connection.begin():
             yield connection
 
     def close(self) -> None:
@@ -109,7 +167,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     @event.listens_for(engine, "connect")
     def _settings(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # transactions begin where `_begin` says, not where the driver guesses
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
+        for pragma in ("journal_mode=WAL", f"synchronous={SYNCHRONOUS}", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

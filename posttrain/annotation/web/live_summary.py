@@ -42,11 +42,21 @@ class LiveSummary:
         self.found: Numbers | None = None
         self.seen: tuple[int, int] | None = None
         self.not_before = 0.0
+        self.counted: Progress | None = None
+        self.counted_at = 0.0
+
+    def progress(self) -> Progress:
+        """At most a second old: counting takes longer than an answer does."""
+        if self.counted is None or self.clock() > self.counted_at + 1:
+            self.counted_at = self.clock()
+            with self.project.store.reading() as connection:
+                self.counted = reading.progress(connection, self.project.settings.overlap)
+        return self.counted
 
     def numbers(self) -> Numbers:
-        """The newest, or some that are a few seconds old. Progress is always new."""
+        """The newest, or some that are a few seconds old."""
+        progress = self.progress()
         with self.project.store.reading() as connection:
-            progress = reading.progress(connection, self.project.settings.overlap)
             # undoing changes no vote but leaves an event
             newest = tuple(
                 connection.execute(select(func.max(each.c.id))).scalar_one() or 0 for each in (votes, events)

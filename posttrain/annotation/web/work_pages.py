@@ -1,6 +1,7 @@
 """The annotator's pages: the next task, answering, passing, undo, one's own answers, the guidelines to read."""
 
 import time
+from collections.abc import Callable
 from typing import Any, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Request
@@ -27,52 +28,55 @@ NUM_OWN = 50
 @ROUTER.get("/work")
 def work(request: Request, user: Annotating) -> Response:
     """The task that is this annotator's now."""
-    return _next(request, user, "")
+    return _then_next(request, user, lambda _connection: "")
 
 
 @ROUTER.post("/work/{claim}/answer")
 def answer(request: Request, user: Annotating, form: Form, claim: int) -> Response:
     """Keep an answer and show the next task."""
-    site, now = site_of(request), time.time()
-    annotator = Annotator(user.id, user.name)
-    with site.project.store.reading() as connection:
+    project, annotator = site_of(request).project, Annotator(user.id, user.name)
+    with project.store.reading() as connection:
         if not claims.is_of(connection, annotator, claim):
             raise HTTPException(404, "There is no such task of yours.")
-        view = task_view.view_of(connection, site.project, claim)
+        view = task_view.view_of(connection, project, claim)
         version = guidance.newest_version(connection)
-    found = _answer(form, view, request)
-    with site.project.store.writing() as connection:
-        outcome = answers.submit(
-            connection, site.project, annotator, claim, _key(form), found, _seconds(form), now, version
-        )
-    return _next(request, user, TOLD.get(outcome, ""))
+    found, key, seconds = _answer(form, view, request), _key(form), _seconds(form)
+
+    def submit(connection: Connection) -> str:
+        outcome = answers.submit(connection, project, annotator, claim, key, found, seconds, time.time(), version)
+        return TOLD.get(outcome, "")
+
+    return _then_next(request, user, submit)
 
 
 @ROUTER.post("/work/{claim}/pass")
 def pass_on(request: Request, user: Annotating, form: Form, claim: int) -> Response:
     """Skip a task, or flag it as broken."""
-    site = site_of(request)
-    given = field(form, "kind")
+    project, annotator = site_of(request).project, Annotator(user.id, user.name)
+    given, key, reason = field(form, "kind"), _key(form), field(form, "reason", answer_forms.MAX_REASON).strip()
     if given not in ("skip", "flag"):
         raise HTTPException(422, "A task is skipped or flagged.")
+    if given == "flag" and not reason:
+        raise HTTPException(422, "Say what is wrong with the task.")
     kind: Literal["skip", "flag"] = "skip" if given == "skip" else "flag"
-    reason = field(form, "reason", answer_forms.MAX_REASON)
-    try:
-        with site.project.store.writing() as connection:
-            annotator = Annotator(user.id, user.name)
-            outcome = answers.pass_on(connection, site.project, annotator, claim, _key(form), kind, reason, time.time())
-    except answers.NotTheirs as error:
-        raise HTTPException(404, "There is no such task of yours.") from error
-    return _next(request, user, TOLD.get(outcome, ""))
+
+    def leave(connection: Connection) -> str:
+        outcome = answers.pass_on(connection, project, annotator, claim, key, kind, reason, time.time())
+        return TOLD.get(outcome, "")
+
+    return _then_next(request, user, leave)
 
 
 @ROUTER.post("/work/undo")
 def undo(request: Request, user: Annotating) -> Response:
     """Show the last answered task again."""
-    site = site_of(request)
-    with site.project.store.writing() as connection:
-        was_undone = answers.undo(connection, site.project, Annotator(user.id, user.name), time.time())
-    return _next(request, user, "Your last answer is open again." if was_undone else "There is nothing to undo.")
+    project, annotator = site_of(request).project, Annotator(user.id, user.name)
+
+    def take_back(connection: Connection) -> str:
+        was_undone = answers.undo(connection, project, annotator, time.time())
+        return "Your last answer is open again." if was_undone else "There is nothing to undo."
+
+    return _then_next(request, user, take_back)
 
 
 @ROUTER.get("/answers")
@@ -106,31 +110,45 @@ def have_read(request: Request, user: Annotating, version: int) -> Response:
     return pages.to("/work")
 
 
-def _next(request: Request, user: User, told: str) -> Response:
-    """The next task: a page, the part of it that htmx swaps, or JSON. After a plain form, a redirect to it."""
-    site = site_of(request)
+def _then_next(request: Request, user: User, action: Callable[[Connection], str]) -> Response:
+    """Act, and show the next task with what the action told: as a page, the part that htmx swaps, or JSON.
+
+    All of it is one transaction, so that an answer waits for the disk once. After a plain form comes a redirect.
+    """
+    project = site_of(request).project
     is_json = request.headers.get("accept", "") == "application/json"
     is_part = request.headers.get("hx-request") == "true"
-    if request.method == "POST" and not is_part and not is_json:
+    is_plain_form = request.method == "POST" and not is_part and not is_json
+
+    def act(connection: Connection) -> tuple[str, dict[str, Any]]:
+        told = action(connection)
+        return told, {} if is_plain_form else _values(connection, request, user, is_json)
+
+    try:
+        told, values = project.store.together(act)
+    except answers.NotTheirs as error:
+        raise HTTPException(404, "There is no such task of yours.") from error
+    if is_plain_form:
         return pages.to("/work")
-    with site.project.store.writing() as connection:
-        unread = guidance.unread(connection, user.id) if site.project.settings.must_read_guidelines else None
-        claim = None
-        if unread is None or is_json:
-            claim = claims.open_claim(connection, site.project, Annotator(user.id, user.name), time.time())
-        view = None if claim is None else task_view.view_of(connection, site.project, claim)
-        counts = {} if is_json else _counts(connection, request, user)
     if is_json:
-        task = view.as_json(len(site.project.settings.axes)) if view else None
+        task = values["view"].as_json(len(project.settings.axes)) if values["view"] else None
         return JSONResponse({"task": task, "csrf": form_token(request), "told": told})
     template = "task.html" if is_part else "work.html"
-    return pages.page(request, template, user, told=told, unread=unread, view=view, **counts)
+    return pages.page(request, template, user, told=told, progress=request.app.state.live.progress(), **values)
 
 
-def _counts(connection: Connection, request: Request, user: User) -> dict[str, Any]:
+def _values(connection: Connection, request: Request, user: User, is_json: bool) -> dict[str, Any]:
+    """Guidelines that are to be read, else the next task."""
+    project = site_of(request).project
+    must_read = project.settings.must_read_guidelines and not is_json
+    unread = guidance.unread(connection, user.id) if must_read else None
+    claim = None
+    if unread is None:
+        claim = claims.open_claim(connection, project, Annotator(user.id, user.name), time.time())
     return {
-        "progress": reading.progress(connection, site_of(request).project.settings.overlap),
-        "num_own": reading.num_of(connection, user.id),
+        "unread": unread,
+        "view": None if claim is None else task_view.view_of(connection, project, claim),
+        "num_own": 0 if is_json else reading.num_of(connection, user.id),
     }
 
 

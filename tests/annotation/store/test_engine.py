@@ -10,6 +10,7 @@ from posttrain.annotation.store.tables import guidelines
 from posttrain.errors import EnvironmentFault, InputError
 
 
+@pytest.mark.durable
 def test_commits_reach_the_disk(make_project):
     project = make_project()
     with project.store.writing() as connection:
