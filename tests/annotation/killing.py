@@ -1,11 +1,9 @@
 """A server that is killed again and again while annotators work, and what must be true of the answers afterwards."""
 
-import os
+import multiprocessing
+import multiprocessing.context
 import random
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -20,9 +18,15 @@ from posttrain.annotation.project import open_project
 from posttrain.annotation.simulated.client import Asked, Client
 from posttrain.annotation.store.claims import COUNTED
 from posttrain.annotation.store.tables import claims, votes
+from posttrain.annotation.web import server
 from posttrain.errors import EnvironmentFault
 
 START_SECONDS = 120
+
+CONTEXT = multiprocessing.get_context("forkserver")
+"""Servers are forked from a process that has imported what they need, which else takes most of the time."""
+
+SpawnedServer = multiprocessing.context.ForkServerProcess
 
 
 @dataclass
@@ -38,15 +42,22 @@ class Report:
 
 
 def kill_under_load(
-    folder: Path, people: list[tuple[str, str]], num_kills: int, num_answers: int, seed: int = 0
+    folder: Path,
+    people: list[tuple[str, str]],
+    num_kills: int,
+    num_answers: int,
+    seed: int = 0,
+    max_seconds: float = float("inf"),
 ) -> Report:
     """Kill the server of a project at random moments until there were so many kills and acknowledged answers."""
+    until = time.monotonic() + max_seconds
     rng = random.Random(seed)
     report, stop = Report(), threading.Event()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = _started(folder, port)
+    CONTEXT.set_forkserver_preload(["tests.annotation.killing"])
+    running = _started(folder, port)
     workers = [
         threading.Thread(target=_annotate, args=(f"http://127.0.0.1:{port}", *person, report, stop), daemon=True)
         for person in people
@@ -55,21 +66,23 @@ def kill_under_load(
         worker.start()
     try:
         while report.num_kills < num_kills or len(report.acknowledged) < num_answers:
-            if not any(worker.is_alive() for worker in workers):
-                break  # nothing is left to answer
+            if not any(worker.is_alive() for worker in workers) or time.monotonic() > until:
+                break  # nothing is left to answer, or no time
             _wait_for_answers(report, rng.randint(1, 2 * num_answers // num_kills), workers)
             time.sleep(rng.uniform(0.0, 0.1))  # so that it happens anywhere within an answer
-            server.send_signal(signal.SIGKILL)
-            server.wait()
+            running.kill()  # SIGKILL
+            running.join()
             report.num_kills += 1
-            server = _started(folder, port)
+            if report.num_kills % 20 == 0:
+                print(f"{report.num_kills} kills, {len(report.acknowledged)} acknowledged", flush=True)
+            running = _started(folder, port)
         stop.set()
         for worker in workers:
             worker.join()
     finally:
         stop.set()
-        server.kill()
-        server.wait()
+        running.kill()
+        running.join()
     _check(folder, report)
     return report
 
@@ -81,24 +94,24 @@ def _wait_for_answers(report: Report, num: int, workers: list[threading.Thread])
         time.sleep(0.01)
 
 
-def _started(folder: Path, port: int) -> "subprocess.Popen[bytes]":
+def _started(folder: Path, port: int) -> "SpawnedServer":
     """When this returns, the server answers."""
-    command = [sys.executable, "-m", "posttrain.cli", "annotate", "serve", str(folder), "--port", str(port)]
-    server = subprocess.Popen(
-        [*command, "--requests-per-second", "1e6"],
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        cwd=Path(__file__).parents[2],
-    )
+    server = CONTEXT.Process(target=serve_project, args=(folder, port), daemon=True)
+    server.start()
     until = time.monotonic() + START_SECONDS
     while True:
         try:
             httpx2.get(f"http://127.0.0.1:{port}/login", timeout=10)
             return server
         except httpx2.TransportError:
-            assert server.poll() is None, f"the server ended with {server.returncode}"
+            assert server.is_alive(), f"the server ended with {server.exitcode}"
             assert time.monotonic() < until, "the server does not answer"
             time.sleep(0.02)
+
+
+def serve_project(folder: Path, port: int) -> None:
+    """What `posttrain annotate serve` does, in a process of its own."""
+    server.serve(open_project(folder), ("127.0.0.1", port, None), 1e6)
 
 
 def _annotate(url: str, name: str, password: str, report: Report, stop: threading.Event) -> None:
