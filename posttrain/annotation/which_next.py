@@ -68,9 +68,14 @@ def which_next(
 def arms_of(items: Sequence[Item], seed: int, random_share: float = LEAST_RANDOM_SHARE) -> dict[str, Arm]:
     """The arm of each item, by its prompt: of the prompts, `random_share` by the order of their hashes are random."""
     _check(0, random_share)
-    prompts = sorted({item.prompt.text for item in items}, key=lambda prompt: _draw(seed, prompt))
-    random = set(prompts[: math.ceil(random_share * len(prompts))])
+    random = prompts_by_chance(items, seed, random_share)
     return {item.id: "random" if item.prompt.text in random else "active" for item in items}
+
+
+def prompts_by_chance(items: Sequence[Item], seed: int, share: float) -> set[str]:
+    """A share of the prompts, rounded up, that depends on nothing but the seed and which prompts there are."""
+    prompts = sorted({item.prompt.text for item in items}, key=lambda prompt: _draw(seed, prompt))
+    return set(prompts[: math.ceil(share * len(prompts))])
 
 
 def _variances(items: Sequence[Item], scores: Scores) -> dict[tuple[str, int, int], float]:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 DOCS = Path(__file__).parents[2] / "docs"
-PLACES = re.findall(r"`((?:\w+/)+\w+)\.py:([\w.]+)`", (DOCS / "algorithms.md").read_text())
+PAGES = "".join((DOCS / name).read_text() for name in ("algorithms.md", "agreement.md"))
+PLACES = re.findall(r"`((?:\w+/)+\w+)\.py:([\w.]+)`", PAGES)
 
 
 def test_the_methods_page_names_places():

@@ -26,7 +26,7 @@ from posttrain.annotation.formats.exchange import (
 )
 from posttrain.annotation.records import Item, Missing, Response, SpanError, SpanVote, Vote
 from posttrain.annotation.statistics.answers import Question
-from posttrain.data.fields import as_integer, as_mapping, as_text, items
+from posttrain.data.fields import as_integer, as_mapping, as_text, integer, items
 from posttrain.data.jsonl import Row
 from posttrain.data.lines import Where
 from posttrain.data.records import Comparison, Label, Prompt
@@ -49,14 +49,15 @@ def export(items: Iterable[Item], votes: Iterable[Vote]) -> Exported:
     left_out: dict[str, int] = {}
     num_unmarked = 0
     for item in items:
-        own = {pair: labels[question] for pair in PAIRS if (question := Question(item.id, *pair)) in labels}
+        questions = [Question(item.id, *pair) for pair in PAIRS]
+        own: list[Label] = [labels[question] for question in questions if question in labels]
         if reason := _unfit(item, own):
             left_out[reason] = left_out.get(reason, 0) + 1
             continue
         of_first = [vote for vote in marks.get(item.id, []) if vote.response == 0]
         num_unmarked += not of_first
         _count_marks(left_out, marks.get(item.id, []), of_first[:1])
-        rows.append(_row(item, [own[pair] for pair in PAIRS], of_first[0] if of_first else None))
+        rows.append(_row(item, own, of_first[0] if of_first else None))
     others = {key: count for key, count in not_pairwise(items, votes).items() if key != "span judgements"}
     notes = [f"{num_unmarked} rows have empty feedback because nobody marked errors there"] if num_unmarked else []
     return as_jsonl(rows, {**left_out, **others}, notes)
@@ -78,7 +79,7 @@ def read(path: Path | str) -> Imported:
     return Imported(tuple(found), tuple(votes))
 
 
-def _unfit(item: Item, labels: dict[tuple[int, int], Label]) -> str:
+def _unfit(item: Item, labels: Sequence[Label]) -> str:
     """Why an item has no row, or nothing."""
     if len(item.responses) != 4 or not all(response.text.strip() for response in item.responses):
         return "items without four responses that say something"
@@ -134,7 +135,7 @@ def _marks(item: str, feedback: Row, where: Where) -> SpanVote:
         for error in feedback["errors"]
     )
     missing = tuple(
-        Missing(entry["error type"], as_integer(entry.get("passage_id"), where, "passage_id", 1) - 1, sentence - 1)
+        Missing(entry["error type"], integer(entry, where, "passage_id", 1) - 1, sentence - 1)
         for entry in feedback["missing-info"]
         for sentence in _sentences(entry, where)
     )

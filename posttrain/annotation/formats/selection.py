@@ -1,10 +1,11 @@
-"""What of a project goes into a file: which arm, and whether items that only check annotators."""
+"""What of a project goes into a file: which arm, whether items that only check annotators, what is held out."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from posttrain.annotation.formats.exchange import without_zeros
 from posttrain.annotation.records import Arm, Item, Vote
+from posttrain.annotation.which_next import prompts_by_chance
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,18 @@ def select(
         "votes of other annotators": len(on_kept) - len(chosen),
     }
     return Selected(tuple(kept), tuple(chosen), without_zeros(left_out))
+
+
+def held_out(items: Sequence[Item], seed: int, share: float = 0.2) -> tuple[tuple[Item, ...], tuple[Item, ...]]:
+    """(items to train on, items to evaluate on), which share no prompt.
+
+    Where pairs were also asked because reward models disagreed, the random arm is for evaluation, as it is the only
+    sample of what a policy writes; else `share` of the prompts are, by chance.
+    """
+    active = {item.prompt.text for item in items if item.arm == "active"}
+    every = {item.prompt.text for item in items}
+    kept_apart = every - active if active else prompts_by_chance(items, seed, share)
+    return (
+        tuple(item for item in items if item.prompt.text not in kept_apart),
+        tuple(item for item in items if item.prompt.text in kept_apart),
+    )

@@ -65,12 +65,12 @@ def coincidences(counts: Floats) -> Floats:
 def alpha_of(met: Floats, metric: Metric) -> NDArray[np.float64]:
     """α = 1 − D_o/D_e of each coincidence matrix [S, V, V]; nan where all answers are equal, so that D_e is 0.
 
-    D_o = Σ o_cc' δ², D_e = Σ n_c (n_c' − [c = c'])/(n − 1) δ² with n_c = Σ_c' o_cc' (Krippendorff 2011). δ² is 1 for
+    D_o = Σ o_cc' δ², D_e = Σ n_c n_c'/(n − 1) δ² with n_c = Σ_c' o_cc' (Krippendorff 2011). δ² is 1 for
     different values (nominal), or the square of the answers between them, ends half (ordinal).
     """
     totals = met.sum(2)
     num = totals.sum(1)[:, None, None]
-    expected = totals[:, :, None] * totals[:, None, :] - totals[:, :, None] * np.eye(met.shape[1])
+    expected = totals[:, :, None] * totals[:, None, :]  # of equal values too, whose distance is 0
     if metric == "nominal":
         distance = np.broadcast_to(1 - np.eye(met.shape[1]), met.shape)
     else:
@@ -132,7 +132,7 @@ def _alpha_of_items(met: Floats, settings: StatisticsSettings, metric: Metric) -
     if len(met) < settings.few:
         return Estimate(value, num=len(met), remark=too_few(len(met), unit, settings.few))
     sums = resampled_sums(met.reshape(len(met), -1), settings).reshape(-1, *met.shape[1:])
-    ends = percentiles(alpha_of(sums, metric), settings.level)
+    ends = percentiles(alpha_of(sums, metric), len(met), settings.level)
     if ends is None:
         return Estimate(value, num=len(met), remark="nearly all answers are equal: no interval")
     return Estimate(value, *ends, len(met))

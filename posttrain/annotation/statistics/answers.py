@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from posttrain.annotation.records import Choice, PairVote, RankVote, Vote
+from posttrain.annotation.records import Choice, Item, PairVote, RankVote, Vote
 from posttrain.data.records import Label
 
 OPPOSITE: Mapping[Choice, Choice] = {"first": "second", "second": "first", "tie": "tie", "both_bad": "both_bad"}
@@ -107,6 +107,11 @@ def by_question(found: Iterable[Answer]) -> dict[Question, list[Answer]]:
 def axes(votes: Iterable[Vote]) -> tuple[str, ...]:
     """Names of all axes that were asked for, sorted."""
     return tuple(sorted({axis for vote in votes if isinstance(vote, PairVote) for axis in vote.axes}))
+
+
+def prompt_of(item: Item) -> str:
+    """What items of one prompt share, so that intervals over prompts draw them together; an empty prompt is no bond."""
+    return item.prompt.text or f"\0{item.id}"
 
 
 def annotators(votes: Sequence[Vote]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from posttrain.annotation.records import Item, PairVote, Vote
-from posttrain.annotation.statistics.answers import LABELS, annotators, is_ours, pair_votes
+from posttrain.annotation.statistics.answers import LABELS, annotators, is_ours, pair_votes, prompt_of
 from posttrain.annotation.statistics.intervals import Estimate, holm, missing, share, sign_test
 from posttrain.annotation.statistics.settings import StatisticsSettings
 
@@ -46,7 +46,7 @@ def length(items: Sequence[Item], votes: Iterable[Vote], settings: StatisticsSet
     prompts: dict[str, list[PairVote]] = {}
     for vote in pair_votes(votes):
         if vote.item in known and not vote.is_repeat:
-            prompts.setdefault(known[vote.item].prompt.text, []).append(vote)
+            prompts.setdefault(prompt_of(known[vote.item]), []).append(vote)
 
     def to_the_longer(vote: PairVote) -> int:
         first, second = (len(known[vote.item].responses[i].text) for i in (vote.first, vote.second))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from posttrain.annotation.records import Item, Vote
-from posttrain.annotation.statistics.answers import LABELS, pair_votes
+from posttrain.annotation.statistics.answers import LABELS, pair_votes, prompt_of
 from posttrain.annotation.statistics.intervals import Floats
 from posttrain.data.records import Label
 
@@ -36,7 +36,7 @@ def games(items: Iterable[Item], votes: Iterable[Vote]) -> tuple[list[Game], int
         if not first or not second or first == second:
             num_none += 1
         else:
-            found.append(Game(item.prompt.text, first, second, LABELS[vote.choice]))
+            found.append(Game(prompt_of(item), first, second, LABELS[vote.choice]))
     return found, num_none
 
 

@@ -98,13 +98,27 @@ def resampled_sums(contributions: Floats, settings: StatisticsSettings) -> Float
     )
 
 
-def percentiles(values: Floats, level: float) -> tuple[float, float] | None:
-    """Ends of the percentile interval [.., S] -> (low, high); None where most resamples leave the number undefined."""
+def percentiles(values: Floats, num_clusters: int, level: float) -> tuple[float, float] | None:
+    """Ends of the expanded percentile interval of [S] resamples; None where most leave the number undefined."""
     finite = values[np.isfinite(values)]
     if finite.size * 2 < values.size or finite.size == 0:
         return None
-    low, high = np.quantile(finite, [(1 - level) / 2, (1 + level) / 2])
+    tail = expanded_tail(num_clusters, level)
+    low, high = np.quantile(finite, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def expanded_tail(num_clusters: int, level: float) -> float:
+    """Share of resamples beyond each end: Φ(−√(n/(n − 1)) t_{n−1}), t being the level's quantile of Student's t.
+
+    Plain percentiles, at (1 − level)/2, are too narrow where clusters are few: resamples vary by √((n − 1)/n) of what
+    samples do, and their spread is itself uncertain (Hesterberg 2015, arXiv:1411.5279, section 3.2).
+    """
+    freedom = num_clusters - 1
+    # P(|T| > t) = I_x(ν/2, ½) with x = ν/(ν + t²)
+    x = _root(lambda x: _beta(x, freedom / 2, 0.5) - (1 - level))
+    t_squared = freedom * (1 / x - 1)
+    return math.erfc(math.sqrt(num_clusters / freedom * t_squared / 2)) / 2
 
 
 def ratio(contributions: Floats, unit: str, settings: StatisticsSettings) -> Estimate:
@@ -121,8 +135,9 @@ def ratio(contributions: Floats, unit: str, settings: StatisticsSettings) -> Est
         # Resamples of equal clusters are equal: the bootstrap would be sure after five of them.
         return share(value * num, num, unit, settings)
     sums = resampled_sums(contributions, settings)
-    low, high = np.quantile(sums[:, 0] / sums[:, 1], [(1 - settings.level) / 2, (1 + settings.level) / 2])
-    return Estimate(value, float(low), float(high), num)
+    ends = percentiles(sums[:, 0] / sums[:, 1], num, settings.level)
+    assert ends is not None, "every cluster has a denominator above 0"
+    return Estimate(value, *ends, num)
 
 
 def _root(rising: Callable[[float], float]) -> float:

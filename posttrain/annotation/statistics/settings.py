@@ -11,7 +11,7 @@ class StatisticsSettings(Settings):
     num_resamples: PositiveInt = 1000
     """Of every bootstrap. The ends of an interval move by about 3 % of its width between seeds."""
     seed: NonNegativeInt = 0
-    few: PositiveInt = 5
+    few: int = Field(default=5, ge=2)
     """Below this many items, votes or prompts a number is shown without an interval or a test: there is too little."""
     flag_level: float = Field(default=0.05, gt=0, lt=1)
     """A bias is flagged where its p-value, by Holm's rule over all annotators, is below this."""
@@ -23,8 +23,8 @@ class StatisticsSettings(Settings):
     """And in less than this, however short the responses are."""
     should_count_prompt: bool = False
     """Whether reading time holds the prompt: set it where each prompt is met once, so that it has to be read."""
-    prior_wins: NonNegativeFloat = 0.25
-    """Added both ways to each two models that were compared, so that one which never lost has a finite rating."""
+    prior_votes: PositiveFloat = 0.25
+    """Added to each outcome (won, tied, lost) of two models that met, so that one which never lost has a rating."""
     elo_step: PositiveFloat = 4.0
     """The K-factor: points at stake in one vote."""
     num_elo_orders: PositiveInt = 200
