@@ -51,19 +51,19 @@ class Client:
 
     def next(self) -> Asked | None:
         """The task that is this annotator's now; None if there is none."""
-        return self._asked(self._sent("GET", "/work"))
+        return self._asked(self._sent("GET", "/annotate"))
 
     def answer(self, asked: Asked, fields: Mapping[str, str]) -> Asked | None:
         """Send an answer; returns the next task. When it returns, the answer is on the server's disk."""
         began = time.perf_counter()
         form = {"csrf": self.csrf, "key": asked.key, **fields}
-        response = self._sent("POST", f"/work/{asked.claim}/answer", form)
+        response = self._sent("POST", f"/annotate/{asked.claim}/answer", form)
         self.seconds.append(time.perf_counter() - began)
         return self._asked(response)
 
     def skip(self, asked: Asked, reason: str) -> Asked | None:
         form = {"csrf": self.csrf, "key": asked.key, "kind": "skip", "reason": reason}
-        return self._asked(self._sent("POST", f"/work/{asked.claim}/pass", form))
+        return self._asked(self._sent("POST", f"/annotate/{asked.claim}/pass", form))
 
     def close(self) -> None:
         self.http.close()

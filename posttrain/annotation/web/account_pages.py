@@ -77,7 +77,7 @@ def static(name: str) -> Response:
 @CLOSED.get("/")
 def start(request: Request) -> Response:
     user = visitor(request)
-    return pages.to("/dashboard" if user and user.role == "viewer" else "/work")
+    return pages.to("/dashboard" if user and user.role == "viewer" else "/annotate")
 
 
 @CLOSED.post("/logout")

@@ -10,9 +10,10 @@ from starlette.responses import Response
 
 from posttrain.annotation.project import Project
 from posttrain.annotation.store.items import check_mode
-from posttrain.annotation.web import account_pages, admin_pages, dashboard_pages, images, pages, work_pages
+from posttrain.annotation.web import account_pages, admin_pages, dashboard_pages, pages
 from posttrain.annotation.web.guard import CSP, Guard, Limits
 from posttrain.annotation.web.live_summary import LiveSummary
+from posttrain.annotation.web.tasks import images, work_pages
 from posttrain.annotation.web.visitors import SESSION_COOKIE, Site
 from posttrain.errors import EnvironmentFault, InputError
 

@@ -34,11 +34,11 @@ class Person(TestClient):
         return found[1]
 
     def task(self) -> dict[str, Any] | None:
-        return self.get("/work", headers={"accept": "application/json"}).json()["task"]
+        return self.get("/annotate", headers={"accept": "application/json"}).json()["task"]
 
     def answer(self, task: dict[str, Any], **fields: str) -> Any:
         return self.submit(
-            "/guidelines", f"/work/{task['claim']}/answer", key=task["key"], **{"choice": "left", **fields}
+            "/guidelines", f"/annotate/{task['claim']}/answer", key=task["key"], **{"choice": "left", **fields}
         )
 
 

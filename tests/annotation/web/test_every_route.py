@@ -5,8 +5,9 @@ import re
 import pytest
 
 from posttrain.annotation.records import Response
-from posttrain.annotation.web import account_pages, work_pages
+from posttrain.annotation.web import account_pages
 from posttrain.annotation.web.guard import CSP
+from posttrain.annotation.web.tasks import work_pages
 from tests.annotation.conftest import some_items
 from tests.annotation.web.people import ORIGIN, Person, app_of
 
@@ -64,10 +65,10 @@ def test_a_session_that_was_logged_out_is_none(app, project):
     person = Person(app).enter(project, "ann")
     cookies = dict(person.cookies)
     assert person.submit("/guidelines", "/logout").status_code == 303
-    assert person.get("/work").status_code == 401
+    assert person.get("/annotate").status_code == 401
     thief = Person(app)
     thief.cookies.update(cookies)
-    assert thief.get("/work").status_code == 401
+    assert thief.get("/annotate").status_code == 401
 
 
 def test_every_form_without_its_token_is_refused(app, project):
@@ -143,11 +144,11 @@ def test_one_annotators_tasks_and_answers_are_not_anothers(app, project):
     assert ann.answer(task).status_code == 303
     following = ann.task()
     eve.task()
-    mine = [("POST", f"/work/{claim}/answer") for claim in (task["claim"], following["claim"])]
-    mine += [("POST", f"/work/{following['claim']}/pass"), ("POST", "/answers/1/change")]
+    mine = [("POST", f"/annotate/{claim}/answer") for claim in (task["claim"], following["claim"])]
+    mine += [("POST", f"/annotate/{following['claim']}/pass"), ("POST", "/answers/1/change")]
     numbered = {route.path for route in work_pages.ROUTER.routes if "{" in route.path}
     of_everybody = {"/guidelines/{version}/read"}
-    assert numbered - of_everybody == {"/work/{claim}/answer", "/work/{claim}/pass", "/answers/{vote}/change"}
+    assert numbered - of_everybody == {"/annotate/{claim}/answer", "/annotate/{claim}/pass", "/answers/{vote}/change"}
     for _, path in mine:
         fields = {"key": following["key"], "choice": "left", "kind": "skip"}
         theirs = eve.submit("/guidelines", path, **fields)
@@ -172,7 +173,7 @@ def test_names_of_models_and_known_answers_are_not_shown_to_annotators(make_proj
     ann = Person(app_of(project)).enter(project, "ann")
     for _ in range(8):
         task = ann.task()
-        for text in (ann.get("/work").text, str(task)):
+        for text in (ann.get("/annotate").text, str(task)):
             assert "MODEL" not in text
             assert "gold" not in text.lower()
         if task is None:

@@ -10,7 +10,17 @@ from tests.annotation.conftest import add_person
 from tests.annotation.web.payloads import SCRIPTS
 from tests.annotation.web.people import Person, app_of
 
-PAGES = ["/work", "/answers", "/guidelines", "/dashboard", "/dashboard/numbers", "/people", "/tasks", "/export", "/log"]
+PAGES = [
+    "/annotate",
+    "/answers",
+    "/guidelines",
+    "/dashboard",
+    "/dashboard/numbers",
+    "/people",
+    "/tasks",
+    "/export",
+    "/log",
+]
 
 
 class Page(HTMLParser):
@@ -83,14 +93,14 @@ def test_every_page_shows_payloads_literally(make_project, mode):
     assert admin.submit("/guidelines", "/guidelines", text="\n".join(map(marks, range(40)))).status_code == 303
     admin.submit("/guidelines", "/guidelines/1/read")
     for number in range(40):
-        html = admin.get("/work").text
+        html = admin.get("/annotate").text
         check(html, [axes, project.settings.name, project.settings.question])
         task = admin.task()
         assert task["responses"][0] in Page(html).text
         assert task["prompt"] in Page(html).text
         if number % 2:
             fields = {"kind": "flag", "reason": marks(number)}
-            admin.submit("/guidelines", f"/work/{task['claim']}/pass", key=task["key"], **fields)
+            admin.submit("/guidelines", f"/annotate/{task['claim']}/pass", key=task["key"], **fields)
         else:
             marked = '{"errors": [], "missing": []}'
             more = {f"axis-{n}": "tie" for n in range(len(axes))} | {"rank-0": "1", "rank-1": "2", "marks": marked}

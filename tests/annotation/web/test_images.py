@@ -28,8 +28,8 @@ def app(project):
 
 def test_who_has_the_task_sees_its_images_and_no_others(project, app):
     ann, eve = Person(app).enter(project, "ann"), Person(app).enter(project, "eve")
-    html = ann.get("/work").text
-    eve.get("/work")
+    html = ann.get("/annotate").text
+    eve.get("/annotate")
     shown = [number for number in range(1, 5) if f"/images/{number}" in html]
     assert len(shown) == 2
     for number in range(1, 6):
@@ -39,7 +39,7 @@ def test_who_has_the_task_sees_its_images_and_no_others(project, app):
         assert (other == 200) == (number in {1, 2, 3, 4} - set(shown))
     assert ann.get(f"/images/{shown[0]}").content.startswith(PNG)
     assert ann.get(f"/images/{shown[0]}").headers["content-type"].startswith("image/")
-    assert "img-src 'self'" in ann.get("/work").headers["content-security-policy"]
+    assert "img-src 'self'" in ann.get("/annotate").headers["content-security-policy"]
     assert ".png" not in html, "names of files may name models"
 
 

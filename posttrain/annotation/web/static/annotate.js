@@ -107,8 +107,7 @@
       if (key === "Enter" && event.target.name === "reason") {
         event.preventDefault();
         const kind = document.getElementById("pass-details").dataset.kind ?? "skip";
-        const pass = document.getElementById("pass");
-        pass.requestSubmit(pass.querySelector(`button[value=${kind}]`));
+        find(`#pass button[value=${kind}]`).click();  // htmx sends the name of a button that was clicked only
       }
       if (key === "Escape") { document.getElementById("pass-details").open = false; find("#task h1").focus(); }
       return;

@@ -11,9 +11,8 @@ KEPT = ("votes", "passes", "events")
 
 
 def upgrade() -> None:
-    _people()
-    _work()
-    _answers()
+    for make in (_people, _guidelines, _items, _votes, _claims):
+        make()
     for table in KEPT:
         _keep(table)
 
@@ -92,7 +91,7 @@ def _people() -> None:
     )
 
 
-def _work() -> None:
+def _guidelines() -> None:
     op.create_table(
         "guidelines",
         sa.Column("version", sa.Integer(), autoincrement=False, nullable=False),
@@ -111,6 +110,9 @@ def _work() -> None:
         sa.ForeignKeyConstraint(["version"], ["guidelines.version"], name=op.f("fk_readings_version")),
         sa.PrimaryKeyConstraint("user", "version", name=op.f("pk_readings")),
     )
+
+
+def _items() -> None:
     op.create_table(
         "items",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -158,7 +160,7 @@ def _work() -> None:
     )
 
 
-def _answers() -> None:
+def _votes() -> None:
     op.create_table(
         "votes",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -179,6 +181,25 @@ def _answers() -> None:
     )
     op.create_index(op.f("ix_votes_task"), "votes", ["task"], unique=False)
     op.create_index(op.f("ix_votes_user"), "votes", ["user"], unique=False)
+    op.create_table(
+        "passes",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("key", sa.String(length=64), nullable=False),
+        sa.Column("task", sa.Integer(), nullable=False),
+        sa.Column("user", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=8), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
+        sa.ForeignKeyConstraint(["task"], ["tasks.id"], name=op.f("fk_passes_task")),
+        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_passes_user")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_passes")),
+        sa.UniqueConstraint("key", name=op.f("uq_passes_key")),
+    )
+    op.create_index(op.f("ix_passes_task"), "passes", ["task"], unique=False)
+    op.create_index(op.f("ix_passes_user"), "passes", ["user"], unique=False)
+
+
+def _claims() -> None:
     op.create_table(
         "claims",
         sa.Column("id", sa.Integer(), nullable=False),
@@ -213,19 +234,3 @@ def _answers() -> None:
         postgresql_where=sa.text("vote IS NULL"),
     )
     op.create_index("ix_claims_user", "claims", ["user", "is_repeat", "is_ordinary"], unique=False)
-    op.create_table(
-        "passes",
-        sa.Column("id", sa.Integer(), nullable=False),
-        sa.Column("key", sa.String(length=64), nullable=False),
-        sa.Column("task", sa.Integer(), nullable=False),
-        sa.Column("user", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.String(length=8), nullable=False),
-        sa.Column("reason", sa.Text(), nullable=False),
-        sa.Column("at", sa.Float(), nullable=False),
-        sa.ForeignKeyConstraint(["task"], ["tasks.id"], name=op.f("fk_passes_task")),
-        sa.ForeignKeyConstraint(["user"], ["users.id"], name=op.f("fk_passes_user")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_passes")),
-        sa.UniqueConstraint("key", name=op.f("uq_passes_key")),
-    )
-    op.create_index(op.f("ix_passes_task"), "passes", ["task"], unique=False)
-    op.create_index(op.f("ix_passes_user"), "passes", ["user"], unique=False)

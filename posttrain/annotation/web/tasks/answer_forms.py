@@ -84,10 +84,15 @@ def span_answer(form: FormData, text: str, reading: Reading, settings: ProjectSe
         if missing.type not in settings.missing_types:
             raise HTTPException(422, "Something missing has no known type.")
         _check_sentence(reading, missing.passage, missing.sentence)
-    corrected = field(form, "corrected").replace("\r\n", "\n")  # forms write line breaks as two characters
+    corrected = _one_break(field(form, "corrected"))
     found = marks.model_dump(mode="json")
     found["errors"].sort(key=lambda error: (error["start"], error["end"]))
-    return {**found, "corrected": "" if corrected == text else corrected}
+    return {**found, "corrected": "" if corrected == _one_break(text) else corrected}
+
+
+def _one_break(text: str) -> str:
+    """Forms write every line break as two characters, whatever it was."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _choice(given: str, order: Sequence[int], name: str) -> Choice:

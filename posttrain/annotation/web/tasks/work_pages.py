@@ -13,8 +13,9 @@ from posttrain.annotation.store import answers, claims, guidance, reading
 from posttrain.annotation.store.accounts import User
 from posttrain.annotation.store.claims import Annotator
 from posttrain.annotation.store.tables import readings
-from posttrain.annotation.web import answer_forms, pages, task_view
-from posttrain.annotation.web.task_view import TaskView
+from posttrain.annotation.web import pages
+from posttrain.annotation.web.tasks import answer_forms, task_view
+from posttrain.annotation.web.tasks.task_view import TaskView
 from posttrain.annotation.web.visitors import ANNOTATING, Annotating, Form, checked_form, field, form_token, site_of
 
 ROUTER = APIRouter(dependencies=[Depends(ANNOTATING), Depends(checked_form)])
@@ -25,13 +26,13 @@ TOLD = {
 NUM_OWN = 50
 
 
-@ROUTER.get("/work")
+@ROUTER.get("/annotate")
 def work(request: Request, user: Annotating) -> Response:
     """The task that is this annotator's now."""
     return _then_next(request, user, lambda _connection: "")
 
 
-@ROUTER.post("/work/{claim}/answer")
+@ROUTER.post("/annotate/{claim}/answer")
 def answer(request: Request, user: Annotating, form: Form, claim: int) -> Response:
     """Keep an answer and show the next task."""
     project, annotator = site_of(request).project, Annotator(user.id, user.name)
@@ -49,7 +50,7 @@ def answer(request: Request, user: Annotating, form: Form, claim: int) -> Respon
     return _then_next(request, user, submit)
 
 
-@ROUTER.post("/work/{claim}/pass")
+@ROUTER.post("/annotate/{claim}/pass")
 def pass_on(request: Request, user: Annotating, form: Form, claim: int) -> Response:
     """Skip a task, or flag it as broken."""
     project, annotator = site_of(request).project, Annotator(user.id, user.name)
@@ -67,7 +68,7 @@ def pass_on(request: Request, user: Annotating, form: Form, claim: int) -> Respo
     return _then_next(request, user, leave)
 
 
-@ROUTER.post("/work/undo")
+@ROUTER.post("/annotate/undo")
 def undo(request: Request, user: Annotating) -> Response:
     """Show the last answered task again."""
     project, annotator = site_of(request).project, Annotator(user.id, user.name)
@@ -96,7 +97,7 @@ def change(request: Request, user: Annotating, vote: int) -> Response:
             answers.change(connection, site.project, Annotator(user.id, user.name), vote, time.time())
     except answers.NotTheirs as error:
         raise HTTPException(404, "There is no such answer of yours.") from error
-    return pages.to("/work")
+    return pages.to("/annotate")
 
 
 @ROUTER.post("/guidelines/{version}/read")
@@ -107,7 +108,7 @@ def have_read(request: Request, user: Annotating, version: int) -> Response:
             raise HTTPException(404, "There is a newer version.")
         if not guidance.has_read(connection, user.id, version):
             connection.execute(insert(readings).values(user=user.id, version=version, at=time.time()))
-    return pages.to("/work")
+    return pages.to("/annotate")
 
 
 def _then_next(request: Request, user: User, action: Callable[[Connection], str]) -> Response:
@@ -129,7 +130,7 @@ def _then_next(request: Request, user: User, action: Callable[[Connection], str]
     except answers.NotTheirs as error:
         raise HTTPException(404, "There is no such task of yours.") from error
     if is_plain_form:
-        return pages.to("/work")
+        return pages.to("/annotate")
     if is_json:
         task = values["view"].as_json(len(project.settings.axes)) if values["view"] else None
         return JSONResponse({"task": task, "csrf": form_token(request), "told": told})
