@@ -13,6 +13,8 @@ from posttrain.worlds.grounded_qa.annotators import label_probabilities
 
 Side = Literal["left", "right", "tie", "both_bad"]
 
+MAX_LOGIT = 500.0  # as sure as can be; e^710 is beyond floating point
+
 
 @dataclass(frozen=True)
 class Behaviour:
@@ -25,7 +27,8 @@ class Behaviour:
 
     def compare(self, left: float, right: float, rng: random.Random) -> Side:
         """Of two true rewards, by the side on which they stand."""
-        weights = label_probabilities(self.scale * (left - right) + self.side_bias, self.tie_theta)
+        advantage = self.scale * (left - right) + self.side_bias
+        weights = label_probabilities(min(max(advantage, -MAX_LOGIT), MAX_LOGIT), self.tie_theta)
         if rng.random() < self.laziness:
             weights = (1.0, 1.0, 1.0)
         side: Side = rng.choices(("tie", "left", "right"), weights)[0]
