@@ -1,9 +1,13 @@
 """The database file: private, durable, one writer at a time."""
 
+import sqlite3
 import stat
+import threading
+import time
 
 import pytest
-from sqlalchemy import insert, select, text
+from sqlalchemy import event, insert, select, text
+from sqlalchemy.exc import OperationalError
 
 from posttrain.annotation.store.engine import connect
 from posttrain.annotation.store.tables import guidelines
@@ -60,3 +64,59 @@ def test_a_link_in_place_of_the_database_is_not_followed(tmp_path):
     (tmp_path / "annotation.db").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(EnvironmentFault, match=r"annotation\.db"):
         connect(f"sqlite:///{tmp_path / 'annotation.db'}")
+
+
+def test_what_comes_together_is_kept_or_undone_each_by_itself(make_project, database):
+    """Three wait while the disk is busy; the second raises, and only it is undone."""
+    project = make_project(database=database)
+    told = {}
+
+    def publish(version):
+        def action(connection):
+            connection.execute(insert(guidelines).values(version=version, text="x", at=0.0))
+            if version == 2:
+                raise ZeroDivisionError
+            return version * 10
+
+        try:
+            told[version] = project.store.together(action)
+        except ZeroDivisionError:
+            told[version] = "refused"
+
+    threads = [threading.Thread(target=publish, args=(version,)) for version in (1, 2, 3)]
+    with project.store.writing():
+        for thread in threads:
+            thread.start()
+            time.sleep(0.05)
+    for thread in threads:
+        thread.join()
+    assert told == {1: 10, 2: "refused", 3: 30}
+    with project.store.reading() as connection:
+        assert connection.execute(select(guidelines.c.version).order_by(guidelines.c.version)).scalars().all() == [1, 3]
+
+
+def test_what_comes_together_goes_to_the_disk_once(make_project):
+    project = make_project()
+    commits = []
+    event.listen(project.store.engine, "commit", commits.append)
+    threads = [threading.Thread(target=project.store.together, args=(lambda _connection: None,)) for _ in range(6)]
+    with project.store.writing():
+        for thread in threads:
+            thread.start()
+            time.sleep(0.02)
+    for thread in threads:
+        thread.join()
+    assert len(commits) == 2, "the one that they waited for, and theirs"
+
+
+def test_a_commit_that_fails_is_told_to_all_who_waited(make_project):
+    project = make_project()
+
+    def full(*_):
+        raise OperationalError("COMMIT", {}, sqlite3.OperationalError("database or disk is full"))
+
+    event.listen(project.store.engine, "commit", full)
+    with pytest.raises(EnvironmentFault, match="disk is full"):
+        project.store.together(lambda _connection: None)
+    event.remove(project.store.engine, "commit", full)
+    assert project.store.together(lambda _connection: 7) == 7
