@@ -177,10 +177,10 @@ def print_coverage() -> None:
     for num in (10, 20, 50, 100):
         print("  {:4}  {:.3f}  {:.3f}  {:.3f}".format(num, *alpha_coverage(num)), flush=True)
     print("coverage of Bradley-Terry: prompts, over prompts, over votes")
-    for num in (10, 20, 50):
+    for num in (10, 20):
         print("  {:4}  {:.3f}  {:.3f}".format(num, *rating_coverage(num)), flush=True)
     print("gap of 200 points: votes, Bradley-Terry, Elo")
-    for num in (100, 400, 1600):
+    for num in (25, 50, 100, 400):
         print("  {:5}  {:.0f}  {:.0f}".format(num, *elo_shrinkage(num)), flush=True)
 
 
