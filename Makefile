@@ -59,4 +59,5 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the development extras ..."
 	@$(PIP) -e '.[dev]'
+	@if command -v chromium > /dev/null; then $(PIP) -e '.[browser]'; fi
 	@touch $@
