@@ -104,14 +104,14 @@ def test_what_keeps_a_client_out_is_told(make_project):
 
 
 def test_a_client_waits_when_it_is_told_to(make_project):
-    project = make_project(some_items(12), overlap=1)
-    with served(project, requests_per_second=8) as url:
+    project = make_project(some_items(8), overlap=1)
+    with served(project, requests_per_second=4) as url:
         worked = crowd.work(url, members(project, 1), truth.Truth({}, {}), num_each=0)
         assert worked.answers == {"p0": 0}
         client = Client(url)
         client.login("p0", PASSWORD)
         asked = client.next()
-        for _ in range(12):
+        for _ in range(8):
             asked = client.answer(asked, {"choice": "left"})
         assert asked is None
         client.close()
