@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --no-input
 # Tests compare bits, and many small matrices: one thread each is both exact and fastest. Nothing asks the network.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
-.PHONY: help install quickstart check check-slow check-gpu benchmark clean
+.PHONY: help install quickstart check check-slow check-gpu browser benchmark clean
 .DELETE_ON_ERROR:
 
 help: ## Say what can be made
@@ -35,6 +35,11 @@ check-slow: $(VENV)/.installed-dev ## Run the tests that take more than a minute
 check-gpu: $(VENV)/.installed-dev ## Run the tests that need a CUDA device
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m gpu
 
+browser: $(VENV)/.installed-dev ## Install Chromium (as root, on Debian), and run the browser tests of annotation
+	@command -v chromium > /dev/null || apt-get install -y --no-install-recommends chromium fonts-dejavu-core
+	@$(PIP) -e '.[browser]'
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest tests/annotation/browser
+
 benchmark: $(VENV)/.installed-dev ## Measure against other libraries, and write docs/benchmarks.md
 	@$(PIP) -e '.[benchmark]'
 	@$(BIN)/python -m benchmarks
@@ -54,4 +59,5 @@ $(VENV)/.installed: pyproject.toml
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing the development extras ..."
 	@$(PIP) -e '.[dev]'
+	@if command -v chromium > /dev/null; then $(PIP) -e '.[browser]'; fi
 	@touch $@

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from posttrain.commands import annotate
 from posttrain.commands.memory import keep_freed_memory
 from posttrain.errors import EnvironmentFault, InputError, NumericStop
 from posttrain.training.signals import Interrupted
@@ -86,6 +87,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _describe_training(command)
     _describe_use(command)
+    annotate.describe(command("annotate", _annotate, "Collect preferences from people, in the browser."))
     return parser
 
 
@@ -266,6 +268,10 @@ def _score(arguments: argparse.Namespace) -> None:
     from posttrain.commands import score
 
     score.main(arguments.model, arguments.data, arguments.out, arguments.pairs)
+
+
+def _annotate(arguments: argparse.Namespace) -> None:
+    raise AssertionError("argparse asks for an action, and each has a function of its own")
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:

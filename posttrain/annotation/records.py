@@ -17,7 +17,7 @@ Choice = Literal["first", "second", "tie", "both_bad"]
 """`both_bad` is a tie of two responses that neither should win."""
 
 Arm = Literal["random", "active"]
-"""How an item came to be asked: by chance, or since reward models disagree on it. Only the first serves to evaluate."""
+"""How an item came to be asked: by chance, or because reward models disagree on it. Only the first evaluates."""
 
 
 @dataclass(frozen=True)

@@ -23,10 +23,20 @@ DOORS = {
     "jinja2": ("figures/", "models/", "data/", "annotation/"),
     "peft": ("models/",),
     "httpx": ("rewards/json_server.py",),
+    **dict.fromkeys(
+        ("fastapi", "starlette", "uvicorn", "sqlalchemy", "alembic", "argon2", "itsdangerous", "httpx2", "evalica"),
+        ("annotation/",),
+    ),
 }
 """Heavy dependency: the files, or folders, that may import it."""
 
-DISTRIBUTIONS = {"yaml": "pyyaml", "rouge_score": "rouge-score", "jinja2": "jinja2", "pydantic_core": "pydantic"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "rouge_score": "rouge-score",
+    "jinja2": "jinja2",
+    "pydantic_core": "pydantic",
+    "argon2": "argon2-cffi",
+}
 """Import name: distribution, where the two differ."""
 
 

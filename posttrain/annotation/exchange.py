@@ -1,0 +1,56 @@
+"""Files into a project and out of it; the formats themselves are in `formats/`."""
+
+from pathlib import Path
+
+from posttrain.annotation.formats import responses
+from posttrain.annotation.formats.catalogue import FORMATS
+from posttrain.annotation.formats.exchange import Exported
+from posttrain.annotation.formats.selection import select
+from posttrain.annotation.project import Project
+from posttrain.annotation.records import Arm
+from posttrain.annotation.store import reading
+from posttrain.annotation.store.events import note
+from posttrain.annotation.store.items import add
+from posttrain.errors import InputError
+
+
+def import_file(project: Project, path: Path, format: str) -> str:
+    """Add the items of a file, all or none; returns what was done, in words."""
+    if format == "responses":
+        least = 1 if project.settings.mode == "spans" else 2
+        found = responses.read(path, least)
+    else:
+        found = FORMATS[format].read(path)
+    settings = project.settings
+    if settings.mode == "image_pair":
+        _check_images(project, {response.text for item in found.items for response in item.responses})
+    with project.store.writing() as connection:
+        num = add(connection, found.items, settings.mode, project.secret, settings.random_share)
+    told = f"{path}: {len(found.items)} items, {num} tasks"
+    return f"{told}; the {len(found.votes)} votes of the file were left" if found.votes else told
+
+
+def exported(
+    project: Project,
+    format: str,
+    arm: Arm | None = None,
+    should_keep_gold: bool = False,
+    user: int | None = None,
+) -> Exported:
+    """The answers that count, in a format of the catalogue, with a count of all that was left out."""
+    with project.store.reading() as connection:
+        items, votes = reading.read_items(connection), reading.read_votes(connection)
+    selected = select(items, votes, arm, should_keep_gold)
+    found = FORMATS[format].export(selected.items, selected.votes)
+    with project.store.writing() as connection:
+        note(connection, user, "export", {"format": format, "rows": found.num_rows})
+    return Exported(found.text, found.num_rows, {**selected.left_out, **found.left_out}, found.notes)
+
+
+def _check_images(project: Project, names: set[str]) -> None:
+    missing = sorted(name for name in names if not (project.images / Path(name).name).is_file())
+    if missing:
+        raise InputError(
+            f"{project.images}: has no {missing[0]!r} ({len(missing)} of {len(names)} images are missing); "
+            "copy the images there first"
+        )

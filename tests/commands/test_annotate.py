@@ -1,0 +1,71 @@
+"""`posttrain annotate`: its actions from the command line."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("fastapi", reason="annotation needs the extra: pip install 'posttrain[annotate]'")
+
+from posttrain import cli
+from posttrain.annotation.formats.catalogue import FORMATS
+from posttrain.commands import annotate
+
+
+def test_from_items_to_a_file_to_train_on(tmp_path, capsys):
+    folder, rows = str(tmp_path / "p"), tmp_path / "items.jsonl"
+    questions = [f"question: Who made {n}? context: wikipage: {n} text: {n} was made by Badle." for n in range(3)]
+    rows.write_text("".join(f'{{"prompt": "{text}", "responses": ["a", "b", "c"]}}\n' for text in questions))
+    scores = tmp_path / "scores.jsonl"
+    scores.write_text(
+        "".join(f'{{"prompt": "{text}", "responses": ["a", "b", "c"], "scores": [0, 2, 1]}}\n' for text in questions)
+    )
+    assert cli.main(["annotate", "init", folder, "--overlap", "1"]) == 0
+    assert re.fullmatch(r"http://127\.0\.0\.1:8000/join#[\w-]{24}\n", capsys.readouterr().out)
+    assert cli.main(["annotate", "import", folder, str(rows)]) == 0
+    assert "3 items, 9 tasks" in capsys.readouterr().out
+    assert cli.main(["annotate", "simulate", folder, "--annotators", "2", "--scores", str(scores)]) == 0
+    assert "within" in capsys.readouterr().out
+    out = tmp_path / "out.jsonl"
+    assert cli.main(["annotate", "export", folder, "--out", str(out)]) == 0
+    found = [json.loads(line) for line in out.read_text().splitlines()]
+    assert sum(len(row["pairs"]) for row in found) == 9
+    assert cli.main(["annotate", "backup", folder, "--out", str(tmp_path / "b.zip")]) == 0
+    assert cli.main(["annotate", "restore", str(tmp_path / "b.zip"), str(tmp_path / "again")]) == 0
+    assert capsys.readouterr().out.count("3 items, 9 votes, 2 people") == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["serve", "{}/nothing"], "annotate init"),
+        (["import", "{}/nothing", "x.jsonl"], "annotate init"),
+        (["init", "{}", "--overlap", "0"], "overlap"),
+        (["restore", "{}/x.zip", "{}/y"], "no backup"),
+    ],
+)
+def test_what_a_user_can_mend_is_one_line(tmp_path, capsys, arguments, told):
+    (tmp_path / "file").touch()
+    assert cli.main(["annotate", *(word.format(tmp_path) for word in arguments)]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_another_address_is_refused_without_a_proxy(tmp_path, capsys):
+    cli.main(["annotate", "init", str(tmp_path / "p")])
+    assert cli.main(["annotate", "serve", str(tmp_path / "p"), "--host", "0.0.0.0"]) == 2
+    assert "--public-url" in capsys.readouterr().err
+
+
+def test_the_formats_are_those_of_the_catalogue():
+    assert tuple(FORMATS) == annotate.FORMATS
+
+
+def test_the_server_runs_without_torch():
+    code = (
+        "import sys, posttrain.annotation.web.server, posttrain.annotation.serving, "
+        "posttrain.annotation.statistics.summary; print([n for n in ('torch', 'transformers') if n in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown.strip() == "[]"
