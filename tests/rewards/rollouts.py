@@ -61,3 +61,11 @@ def rollout_of(
     is_cut = torch.tensor([row[-1:] != [tokenizer.eos_token_id] for row in responses])
     logprobs = torch.where(mask, -1.0, float("nan"))
     return Rollout(sequences, logprobs, tuple(text.strip() for text in texts), is_cut)
+
+
+def completing(end: int, complete: list[int], tokenizer: Any, ids: list[int], text: str) -> int:
+    """The token that completes a span; bytes that are no character show as one from the first on, to the last."""
+    first = next(n for n, it in enumerate(complete) if it >= end)
+    if text[end - 1] != "\ufffd":
+        return first
+    return max(n for n, it in enumerate(complete) if it == complete[first] and ids[n] not in tokenizer.all_special_ids)

@@ -14,7 +14,7 @@ from posttrain.data.segments import SEGMENTERS
 from posttrain.functional.response_statistics import repeated_share
 from posttrain.functional.reward_streams import last_true
 from posttrain.rewards.placing import Judged, written
-from tests.rewards.rollouts import TOKENIZERS, ids_of, rollout_of, tokenizer_of
+from tests.rewards.rollouts import TOKENIZERS, completing, ids_of, rollout_of, tokenizer_of
 
 PIECES = (
     "the cat",
@@ -96,7 +96,7 @@ def test_parts_are_judged_at_the_token_that_completes_them(density, case):
     for row, text in enumerate(rollout.texts):
         ids = sequences.response_ids[row][sequences.response_mask[row]].tolist()
         shown = [_shown(tokenizer, ids[: n + 1], text) for n in range(len(ids))]
-        ends = {next(n for n, it in enumerate(shown) if it >= end) for _, end in SEGMENTERS[density](text)}
+        ends = {completing(end, shown, tokenizer, ids, text) for _, end in SEGMENTERS[density](text)}
         judged = set(stream.mask[row].nonzero().flatten().tolist())
         assert judged - {len(ids) - 1} == ends - {len(ids) - 1}
         assert len(ids) - 1 in judged, "what follows the last part, an end token, counts at the last token"

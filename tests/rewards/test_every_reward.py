@@ -24,7 +24,7 @@ from posttrain.models.scorer import STATISTICS_FILE
 from posttrain.models.spans.report import Moments, SpanReport, write_span_report
 from posttrain.worlds.grounded_qa.grammar import Fact, parse
 from posttrain.worlds.grounded_qa.passages import Page, Scene
-from tests.rewards.rollouts import BUILTIN, TOKENIZERS, ids_of, rollout_of, tokenizer_of
+from tests.rewards.rollouts import BUILTIN, TOKENIZERS, completing, ids_of, rollout_of, tokenizer_of
 from tests.rewards.servers import judging, reply
 from tests.tiny_models import LLAMA, T5, randomize, write_model
 
@@ -177,17 +177,9 @@ def expected_columns(case: Case, tokenizer: Any, ids: list[int], text: str) -> s
     if case.kind == "length" and case.own.get("unit") != "word" and case.own["density"] == "token":
         return set(range(len(ids)))
     complete = [shown(tokenizer, ids[: n + 1], text) for n in range(len(ids))]
-    columns = {_last_of(end, complete, tokenizer, ids, text) for _, end in case.spans(text)}
+    columns = {completing(end, complete, tokenizer, ids, text) for _, end in case.spans(text)}
     at_end = case.speaks_at_the_end or (case.speaks_at_the_end_if_silent and not columns)
     return columns | {last} if at_end else columns
-
-
-def _last_of(end: int, complete: list[int], tokenizer: Any, ids: list[int], text: str) -> int:
-    """The token that completes a span; bytes that are no character show as one from the first on, to the last."""
-    first = next(n for n, it in enumerate(complete) if it >= end)
-    if text[end - 1] != "\ufffd":
-        return first
-    return max(n for n, it in enumerate(complete) if it == complete[first] and ids[n] not in tokenizer.all_special_ids)
 
 
 def test_every_reward_is_tested():
