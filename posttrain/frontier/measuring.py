@@ -10,7 +10,7 @@ import torch
 
 from posttrain.assembly.parts import load_frozen
 from posttrain.assembly.records import measures_of, tokenized
-from posttrain.batches import Rollout
+from posttrain.batches import RewardStream, Rollout
 from posttrain.config import DataSettings
 from posttrain.data.collate import Encoder, Tokenized, collate_prompts, collate_sequences, prompt_of, prompts
 from posttrain.data.jsonl import read_rows
@@ -23,7 +23,7 @@ from posttrain.frontier.plan import Plan, PlannedPoint
 from posttrain.frontier.settings import FrontierConfig
 from posttrain.interfaces import Reward
 from posttrain.models.language_model import LanguageModel, kl_per_token
-from posttrain.models.loading import Pretrained
+from posttrain.models.loading import Pretrained, Tokenizer
 from posttrain.models.positions import check_positions
 from posttrain.reading.config_reading import Choice
 from posttrain.reading.config_sections import SourceChoice
@@ -116,19 +116,31 @@ class Bench:
             found.append({"step": step} | {name: interval(it, self.config.seed) for name, it in values.items()})
         return found
 
-    @torch.no_grad()
     def judge(self, reward: Reward, records: Sequence[Prompt], texts: Sequence[str]) -> list[float]:
-        """A reward of recorded texts. One that was cut is judged as if it had ended: the text does not say."""
-        encoder = Encoder(self.start.tokenizer, self.start.is_encoder_decoder, ANY_LENGTH, ANY_LENGTH)
-        values: list[float] = []
-        for first in range(0, len(texts), BATCH):
-            some, written = records[first : first + BATCH], texts[first : first + BATCH]
-            prompts_ = collate_prompts(encoder.prompts([record.text for record in some]), some)
-            sequences = collate_sequences(prompts_, range(len(some)), encoder.responses(written))
-            nothing = torch.zeros(sequences.response_ids.shape)
-            rollout = Rollout(sequences, nothing, tuple(written), torch.zeros(len(some), dtype=torch.bool))
-            values += reward(rollout.to(start_ranks().device)).totals().tolist()
-        return values
+        """A reward of recorded texts, one to each prompt."""
+        groups = [(record, (text,)) for record, text in zip(records, texts, strict=True)]
+        streams = judged_texts(reward, self.start.tokenizer, self.start.is_encoder_decoder, groups)
+        return [value for stream in streams for value in stream.totals().tolist()]
+
+
+@torch.no_grad()
+def judged_texts(
+    reward: Reward, tokenizer: Tokenizer, is_encoder_decoder: bool, groups: Sequence[tuple[Prompt, Sequence[str]]]
+) -> Iterator[RewardStream]:
+    """What a reward says of recorded texts, each prompt's in turn, as if a policy had written them.
+
+    One that was cut is judged as if it had ended: the text does not say.
+    """
+    encoder, device = Encoder(tokenizer, is_encoder_decoder, ANY_LENGTH, ANY_LENGTH), start_ranks().device
+    for first in range(0, len(groups), BATCH):
+        some = groups[first : first + BATCH]
+        records, texts = [record for record, _ in some], [text for _, written in some for text in written]
+        index = [place for place, (_, written) in enumerate(some) for _ in written]
+        read = collate_prompts(encoder.prompts([record.text for record in records]), records)
+        sequences = collate_sequences(read, index, encoder.responses(texts))
+        nothing = torch.zeros(sequences.response_ids.shape)
+        rollout = Rollout(sequences, nothing, tuple(texts), torch.zeros(len(texts), dtype=torch.bool))
+        yield reward(rollout.to(device))
 
 
 def named_scores(generated: Generated) -> dict[str, list[float]]:

@@ -28,6 +28,14 @@ DONE = "frontier.json"
 """Written last into a folder: what is in it is whole, and was made under the hash that the file names."""
 
 
+def refuse_other_contents(out: Path, own: str, what: str) -> None:
+    """InputError where `out` is no folder, or holds things but not the file `own` of what it is to go on with."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; give a folder")
+    if out.exists() and any(out.iterdir()) and not {own, ".lock"} & {it.name for it in out.iterdir()}:
+        raise InputError(f"--out {out}: is not empty and holds no {what}; give another --out")
+
+
 def finished(folder: Path, mark: str) -> dict[str, Any] | None:
     """What DONE of a folder says, or None where it is not there or of another hash."""
     file = folder / DONE

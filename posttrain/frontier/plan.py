@@ -76,13 +76,15 @@ def plan(config: FrontierConfig, points: Sequence[Point], out: Path) -> Plan:
         add(name, getattr(config, name))
     gold, gold_mark = _reward("gold", config.gold, made)
     labels = config.labels.model_dump(mode="json")
-    mark = _hash(made["sft"].mark, gold_mark, labels, config.seed, config.max_new_tokens)
+    mark = mark_of(made["sft"].mark, gold_mark, labels, config.seed, config.max_new_tokens)
     made["preferences"] = Place(out / f"preferences-{mark}", mark)
     add("reward_model", config.reward_model)
     learned, learned_mark = _reward("learned", config.learned, made)
     shared = [made["sft"].mark, gold_mark, learned_mark, config.seed, config.max_new_tokens]
-    measuring = _hash(*shared, config.measuring.prompts.name, config.measuring.prompts.settings.model_dump(mode="json"))
-    samples = _hash(measuring, config.measuring.num_samples)
+    measuring = mark_of(
+        *shared, config.measuring.prompts.name, config.measuring.prompts.settings.model_dump(mode="json")
+    )
+    samples = mark_of(measuring, config.measuring.num_samples)
     return Plan(
         out,
         runs,
@@ -105,7 +107,7 @@ def _planned(
 ) -> PlannedRun:
     named: dict[str, str] = {}
     values = _located(resolved(run), made, named, name)
-    mark = _hash(resolved(run), named, seed)
+    mark = mark_of(resolved(run), named, seed)
     place = Place(folder / f"{name}-{mark}", mark)
     own = {"seed": seed, "num_threads": config.num_threads, "out": str(place.folder)}
     return PlannedRun(name, place, parse(values | own, name))
@@ -115,7 +117,7 @@ def _reward(name: str, reward: Choice, made: Mapping[str, Place]) -> tuple[Choic
     named: dict[str, str] = {}
     kind = ChoiceOf(("rewards",), key="kind")
     written = kind.written(reward)
-    return kind.parse(_located(written, made, named, name)), _hash(written, named)
+    return kind.parse(_located(written, made, named, name)), mark_of(written, named)
 
 
 def _located(value: Any, made: Mapping[str, Place], named: dict[str, str], where: str, key: str = "") -> Any:
@@ -134,5 +136,6 @@ def _located(value: Any, made: Mapping[str, Place], named: dict[str, str], where
     return str(made[part].folder / rest)
 
 
-def _hash(*parts: Any) -> str:
+def mark_of(*parts: Any) -> str:
+    """What a part was made from, as ten hexadecimal digits."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]

@@ -20,7 +20,6 @@ from rich.text import Text
 
 from posttrain import durable_files, run
 from posttrain.data.jsonl import write_rows
-from posttrain.errors import InputError
 from posttrain.figures import frontier as pictures
 from posttrain.frontier.measuring import Bench, interval, named_scores
 from posttrain.frontier.parts import (
@@ -30,6 +29,7 @@ from posttrain.frontier.parts import (
     make_model,
     make_preferences,
     make_samples,
+    refuse_other_contents,
     train_model,
 )
 from posttrain.frontier.plan import Plan, PlannedPoint, plan
@@ -61,7 +61,7 @@ class Sweep:
 def main(config: FrontierConfig, points: Sequence[Point], out: Path) -> None:
     """Everything that is missing in `out`; ends with results.json, two pictures, report.html and a table."""
     planned = plan(config, points, out)
-    _refuse_other_contents(out)
+    refuse_other_contents(out, SETTINGS, "sweep")
     with durable_files.faults_named(out, "give another --out"):
         out.mkdir(parents=True, exist_ok=True)
         lock = RunLock.acquire(out)
@@ -74,13 +74,6 @@ def main(config: FrontierConfig, points: Sequence[Point], out: Path) -> None:
         raise
     finally:
         lock.release()
-
-
-def _refuse_other_contents(out: Path) -> None:
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; give a folder")
-    if out.exists() and any(out.iterdir()) and not {SETTINGS, ".lock"} & {it.name for it in out.iterdir()}:
-        raise InputError(f"--out {out}: is not empty and holds no sweep; give another --out")
 
 
 def _run(sweep: Sweep) -> None:

@@ -17,6 +17,7 @@ from posttrain.errors import InputError
 from posttrain.evaluation.comparing import sample_texts
 from posttrain.figures import fine_grained as pictures
 from posttrain.machine import describe_machine
+from posttrain.models.spans.report import read_span_report
 from posttrain.reproduce.fine_grained_labels import held_out_answers, write_labels
 from posttrain.reproduce.fine_grained_measures import Bench, reward_model_table, write_answers
 from posttrain.reproduce.fine_grained_results import print_tables, summarize
@@ -161,13 +162,9 @@ def _finish(
         "family": family,
         "labels": dict(labels.facts),
         "reward_models": dict(table.facts)
-        | {"spans": {name: _spans(models[name]) for name in ("factuality", "relevance")}},
+        | {"spans": {name: read_span_report(models[name].model).model_dump() for name in ("factuality", "relevance")}},
         "seconds": dict(study.seconds),
         "machine": describe_machine(1),
     }
     durable_files.replace_text(study.out / RESULTS, json.dumps(results, indent=1, allow_nan=False) + "\n")
     return results
-
-
-def _spans(made: Made) -> dict[str, Any]:
-    return json.loads((made.model / "span_statistics.json").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from posttrain.data.agreement import agreement
-from posttrain.data.jsonl import read_rows, write_rows
+from posttrain.data.jsonl import write_rows
 from posttrain.data.records import Comparison, Pair, Prompt, SpanError, SpanJudgement
 from posttrain.data.sources import preference_jsonl, span_jsonl
 from posttrain.worlds.grounded_qa import annotators
@@ -70,7 +70,3 @@ def true_spans(prompt: Prompt, answers: Sequence[str]) -> SpanJudgement:
         spans = (*truth.factuality, *truth.relevance)
         errors.append(tuple(SpanError(it.start, it.end, it.error) for it in spans if it.error is not None))
     return SpanJudgement(prompt, tuple(answers), tuple(errors))
-
-
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    return [row for _, row in read_rows(path)]

@@ -9,12 +9,10 @@ import torch
 
 from posttrain.assembly.parts import load_frozen
 from posttrain.assembly.records import tokenized
-from posttrain.batches import Rollout
 from posttrain.config import DataSettings
-from posttrain.data.collate import Encoder, collate_prompts, collate_sequences
 from posttrain.data.jsonl import write_rows
 from posttrain.data.records import Prompt
-from posttrain.frontier.measuring import sampled
+from posttrain.frontier.measuring import judged_texts, sampled
 from posttrain.interfaces import Reward
 from posttrain.models.language_model import kl_per_token
 from posttrain.models.loading import load_tokenizer, read_config
@@ -26,8 +24,6 @@ from posttrain.rewards import sequence_model, span_model
 from posttrain.training.distributed import start_ranks
 from posttrain.worlds.grounded_qa.truth import judge
 
-BATCH = 64  # prompts
-ANY_LENGTH = 2**20  # tokens
 SEED = 1_000  # of the samples that policies are measured by
 
 
@@ -84,27 +80,16 @@ def _is_right(truth: float, score: float) -> float:
     return 0.5 if score == 0 else float((truth > 0) == (score > 0))
 
 
-@torch.no_grad()
 def _scores(path: Path, held_out: Sequence[tuple[Prompt, Sequence[str]]]) -> list[float]:
-    """The reward of each recorded answer, as if a policy had written it."""
+    """The reward of each recorded answer, of a span model its mean over the spans."""
     tokenizer, device = load_tokenizer(str(path)), start_ranks().device
+    settings = {"model": str(path)}
     reward: Reward
     if (path / SPAN_HEAD_FILE).exists():
-        reward = span_model.build(span_model.Config.model_validate({"model": str(path)}), "learned", tokenizer, device)
+        reward = span_model.build(span_model.Config.model_validate(settings), "learned", tokenizer, device)
     else:
-        reward = sequence_model.build(
-            sequence_model.Config.model_validate({"model": str(path)}), "learned", tokenizer, device
-        )
-    encoder = Encoder(tokenizer, bool(read_config(str(path), None).is_encoder_decoder), ANY_LENGTH, ANY_LENGTH)
-    values: list[float] = []
-    for first in range(0, len(held_out), BATCH):
-        some = held_out[first : first + BATCH]
-        prompts = collate_prompts(encoder.prompts([prompt.text for prompt, _ in some]), [prompt for prompt, _ in some])
-        texts = [text for _, answers in some for text in answers]
-        index = [place for place, (_, answers) in enumerate(some) for _ in answers]
-        sequences = collate_sequences(prompts, index, encoder.responses(texts))
-        nothing = torch.zeros(sequences.response_ids.shape)
-        rollout = Rollout(sequences, nothing, tuple(texts), torch.zeros(len(texts), dtype=torch.bool))
-        stream = reward(rollout.to(device))
-        values += (stream.totals() / stream.mask.sum(-1).clamp(min=1)).tolist()
-    return values
+        reward = sequence_model.build(sequence_model.Config.model_validate(settings), "learned", tokenizer, device)
+    is_encoder_decoder = bool(read_config(str(path), None).is_encoder_decoder)
+    streams = judged_texts(reward, tokenizer, is_encoder_decoder, held_out)
+    means = [stream.totals() / stream.mask.sum(-1).clamp(min=1) for stream in streams]
+    return torch.cat(means).tolist()

@@ -4,7 +4,6 @@ A part is found again where its folder is whole and was made from the same setti
 folder's name ends with that mark, so that a changed part is made anew beside the old one, and all that stands on it.
 """
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,16 +15,11 @@ from rich.console import Console
 
 from posttrain import config, durable_files
 from posttrain.config import resolved
-from posttrain.errors import InputError
-from posttrain.frontier.parts import finish, finished, train_model
-from posttrain.frontier.plan import Place, PlannedRun
+from posttrain.frontier.parts import finish, finished, refuse_other_contents, train_model
+from posttrain.frontier.plan import Place, PlannedRun, mark_of
 from posttrain.training.run_folder import RunLock
 
 STUDY = "study.json"
-
-
-def mark_of(*parts: Any) -> str:
-    return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:10]
 
 
 @dataclass(frozen=True)
@@ -54,14 +48,7 @@ class Study:
 
     def lock(self, settings: Mapping[str, Any]) -> RunLock:
         """Take the folder; InputError where it holds something else, or another process works in it."""
-        if self.out.exists() and not self.out.is_dir():
-            raise InputError(f"--out {self.out}: is a file; give a folder")
-        if (
-            self.out.exists()
-            and any(self.out.iterdir())
-            and not {STUDY, ".lock"} & {p.name for p in self.out.iterdir()}
-        ):
-            raise InputError(f"--out {self.out}: is not empty and holds no study; give another --out")
+        refuse_other_contents(self.out, STUDY, "study")
         with durable_files.faults_named(self.out, "give another --out"):
             self.out.mkdir(parents=True, exist_ok=True)
             lock = RunLock.acquire(self.out)

@@ -17,7 +17,7 @@ from posttrain.data.segments import Span, words
 from posttrain.data.text_columns import TextColumns
 from posttrain.errors import InputError
 from posttrain.models.loading import Tokenizer
-from posttrain.rewards.placing import Judged, judged, written
+from posttrain.rewards.placing import Judged, judged, written_each
 from posttrain.settings import Settings
 
 Ignored = Literal["case", "punctuation", "articles"]
@@ -47,10 +47,7 @@ class ExactMatchReward:
     columns: TextColumns
 
     def __call__(self, rollout: Rollout) -> RewardStream:
-        ends = self.columns.ends_of(rollout)
-        rows = zip(rollout.examples, rollout.texts, ends, strict=True)
-        found = [self._judged(prompt, text, own) for prompt, text, own in rows]
-        return written(self.name, rollout, found, self.config.density, ends)
+        return written_each(self.name, rollout, self.columns, self.config.density, self._judged)
 
     def _judged(self, prompt: Prompt, text: str, ends: list[int]) -> list[Judged]:
         said = self._words(text)

@@ -8,9 +8,10 @@ import torch
 from pydantic import Field, field_validator
 
 from posttrain.batches import RewardStream, Rollout
+from posttrain.data.records import Prompt
 from posttrain.data.text_columns import TextColumns
 from posttrain.models.loading import Tokenizer
-from posttrain.rewards.placing import Judged, judged, written
+from posttrain.rewards.placing import Judged, judged, written_each
 from posttrain.settings import Settings
 
 
@@ -48,11 +49,9 @@ class PatternReward:
         self._expression = re.compile(self.config.pattern)
 
     def __call__(self, rollout: Rollout) -> RewardStream:
-        ends = self.columns.ends_of(rollout)
-        found = [self._judged(text, own) for text, own in zip(rollout.texts, ends, strict=True)]
-        return written(self.name, rollout, found, self.config.density, ends)
+        return written_each(self.name, rollout, self.columns, self.config.density, self._judged)
 
-    def _judged(self, text: str, ends: list[int]) -> list[Judged]:
+    def _judged(self, prompt: Prompt, text: str, ends: list[int]) -> list[Judged]:
         whole = (0, len(ends) - 1)
         if self.config.gives == "all":
             return [Judged(*whole, float(self._expression.fullmatch(text) is not None))]

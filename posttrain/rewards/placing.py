@@ -6,14 +6,15 @@ not choose: a span that ends with such tokens is paid at the last one before the
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal, NamedTuple
 
 import torch
 
 from posttrain.batches import RewardStream, Rollout
+from posttrain.data.records import Prompt
 from posttrain.data.segments import SEGMENTERS, Span
-from posttrain.data.text_columns import columns_of
+from posttrain.data.text_columns import TextColumns, columns_of
 
 Density = Literal["own", "token", "sub_sentence", "sentence", "whole"]
 """A reward's own spans, or its tokens: nothing is summed; or the segments at whose ends judgements are summed."""
@@ -75,6 +76,19 @@ def written(
             mask[row][column] = True
     device = rollout.logprobs.device
     return RewardStream(name, torch.tensor(values, device=device), torch.tensor(mask, device=device))
+
+
+def written_each(
+    name: str,
+    rollout: Rollout,
+    columns: TextColumns,
+    density: Density,
+    judge: Callable[[Prompt, str, list[int]], list[Judged]],
+) -> RewardStream:
+    """The stream of a reward that looks at each response by itself: `judge(prompt, text, ends)`."""
+    ends = columns.ends_of(rollout)
+    rows = zip(rollout.examples, rollout.texts, ends, strict=True)
+    return written(name, rollout, [judge(prompt, text, own) for prompt, text, own in rows], density, ends)
 
 
 def _stops(text: str, density: Density, chosen: Sequence[int], ends: Sequence[int]) -> Sequence[int]:

@@ -7,13 +7,17 @@ import numpy as np
 import pytest
 
 from posttrain.data.jsonl import write_rows
-from posttrain.reproduce.fine_grained_results import MEASURES, difference, interval, smoothed, summarize
+from posttrain.reproduce.fine_grained_results import MEASURES, NUM_RESAMPLES, difference, interval, smoothed, summarize
 
 
 def test_an_interval_holds_both_kinds_of_chance():
     rng = np.random.default_rng(0)
-    of_prompts = interval(rng.normal(size=(1, 400)))
-    assert of_prompts["high"] - of_prompts["low"] == pytest.approx(2 * 1.96 / 20, rel=0.15)  # chance: 400 normal draws
+    values = rng.normal(size=(1, 400))
+    of_prompts, deviation = interval(values), values.std() / 20
+    # A 2.5 % quantile of n draws has the standard error sqrt(0.025 * 0.975 / n) over the density there, 0.0584.
+    error = deviation * np.sqrt(0.025 * 0.975 / NUM_RESAMPLES) / 0.0584
+    for end, side in (("low", -1), ("high", 1)):
+        assert abs(of_prompts[end] - (values.mean() + side * 1.96 * deviation)) < 4 * error
     of_seeds = interval(np.repeat([[0.0], [1.0]], 400, axis=1))
     assert (of_seeds["low"], of_seeds["mean"], of_seeds["high"]) == (0.0, 0.5, 1.0)
     same = interval(np.full((3, 7), 2.5))
