@@ -128,7 +128,7 @@ def _curve_picture(results: Results, name: str, title: str, sign: float) -> Pict
 
 def _with_legend(ax: Axes, results: Results, name: str, sign: float) -> None:
     draw_curve(ax, results, name, sign)
-    ax.legend(loc="best")
+    ax.legend(loc="upper center", bbox_to_anchor=(0.45, -0.22), ncols=2)  # below: curves are everywhere above
 
 
 def _cells_picture(results: Results, name: str, title: str, sign: float) -> Picture:
