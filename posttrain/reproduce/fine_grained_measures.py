@@ -1,6 +1,6 @@
 """What a policy writes to unseen prompts by each true reward, and what the reward models know of the truth."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -9,6 +9,7 @@ import torch
 
 from posttrain.assembly.parts import load_frozen
 from posttrain.assembly.records import tokenized
+from posttrain.batches import RewardStream
 from posttrain.config import DataSettings
 from posttrain.data.jsonl import write_rows
 from posttrain.data.records import Prompt
@@ -63,7 +64,7 @@ def reward_model_table(models: Mapping[str, Path], held_out: Sequence[tuple[Prom
     A span model orders answers by the mean over their spans: true factuality and relevance are shares too.
     """
     truths = [[judge(prompt, text) for text in texts] for prompt, texts in held_out]
-    table: dict[str, dict[str, float]] = {}
+    table: dict[str, dict[str, float | None]] = {}
     counts: dict[str, int] = {}
     for name, path in models.items():
         scores = iter(_scores(path, held_out))
@@ -72,7 +73,7 @@ def reward_model_table(models: Mapping[str, Path], held_out: Sequence[tuple[Prom
         for part, of in PARTS.items():
             right = [_is_right(of(t[i]) - of(t[j]), s[i] - s[j]) for t, s in zip(truths, own, strict=True)
                      for i, j in combinations(range(len(t)), 2) if of(t[i]) != of(t[j])]  # fmt: skip
-            table[name][part], counts[part] = sum(right) / len(right), len(right)
+            table[name][part], counts[part] = sum(right) / len(right) if right else None, len(right)
     return {"pair_accuracy": table, "num_pairs": counts}
 
 
@@ -82,6 +83,11 @@ def _is_right(truth: float, score: float) -> float:
 
 def _scores(path: Path, held_out: Sequence[tuple[Prompt, Sequence[str]]]) -> list[float]:
     """The reward of each recorded answer, of a span model its mean over the spans."""
+    means = [stream.totals() / stream.mask.sum(-1).clamp(min=1) for stream in _streams(path, held_out)]
+    return torch.cat(means).tolist()
+
+
+def _streams(path: Path, held_out: Sequence[tuple[Prompt, Sequence[str]]]) -> Iterator[RewardStream]:
     tokenizer, device = load_tokenizer(str(path)), start_ranks().device
     settings = {"model": str(path)}
     reward: Reward
@@ -90,6 +96,4 @@ def _scores(path: Path, held_out: Sequence[tuple[Prompt, Sequence[str]]]) -> lis
     else:
         reward = sequence_model.build(sequence_model.Config.model_validate(settings), "learned", tokenizer, device)
     is_encoder_decoder = bool(read_config(str(path), None).is_encoder_decoder)
-    streams = judged_texts(reward, tokenizer, is_encoder_decoder, held_out)
-    means = [stream.totals() / stream.mask.sum(-1).clamp(min=1) for stream in streams]
-    return torch.cat(means).tolist()
+    return judged_texts(reward, tokenizer, is_encoder_decoder, held_out)

@@ -128,7 +128,7 @@ def print_tables(results: Mapping[str, Any], console: Console) -> None:
     for part in next(iter(own.values())):
         pairs.add_column(f"{part}\nof {results['reward_models']['num_pairs'][part]}", justify="right")
     for name, cells in own.items():
-        pairs.add_row(name, *(f"{value:.3f}" for value in cells.values()))
+        pairs.add_row(name, *("none" if value is None else f"{value:.3f}" for value in cells.values()))
     console.print(pairs)
     if "differences" in results:
         gap, reach = results["differences"]["gold"], results["efficiency"]

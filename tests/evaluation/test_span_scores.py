@@ -115,3 +115,10 @@ def test_a_model_that_knows_how_sure_it_may_be_is_calibrated():
     shares = torch.tensor([[0.7, 0.3]] * 10 + [[0.9, 0.1]] * 10).double().numpy()
     label = torch.tensor([0] * 7 + [1] * 3 + [0] * 9 + [1]).numpy()
     assert calibration_error(shares, label) == pytest.approx(0, abs=1e-6)
+
+
+def test_precision_is_of_what_is_found_and_recall_of_what_is_there():
+    """Said to be wrong: two of three spans, of which one is; good: one, which is. There: two good, one wrong."""
+    report = span_report(GivenScorer([SHARES[0], SHARES[2], SHARES[3]]), (batch([0, 1, 0]),), CPU)
+    assert report.classes["good"] == ClassReport(num_spans=2, precision=1.0, recall=1 / 2, f1=2 / 3)
+    assert report.classes["wrong"] == ClassReport(num_spans=1, precision=1 / 2, recall=1.0, f1=2 / 3)

@@ -71,6 +71,12 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path):
         Study(tmp_path / "thesis.tex").lock({})
 
 
+def test_a_study_that_was_copied_without_its_lock_goes_on(study: Study):
+    study.lock({"study": "x"}).release()
+    (study.out / ".lock").unlink()
+    Study(study.out).lock({"study": "x"}).release()
+
+
 def tiny_run(folder: Path, study: Study, model: str, inputs: list[Made]) -> Made:
     file = folder / "run.yaml"
     file.write_text(
