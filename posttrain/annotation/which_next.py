@@ -39,16 +39,17 @@ def which_next(
     scores: Scores | None = None,
     random_share: float = LEAST_RANDOM_SHARE,
     asked: Collection[tuple[str, int, int]] = (),
+    fixed: Mapping[str, Arm] | None = None,
 ) -> list[Ask]:
     """Up to `num` pairs that were not `asked`, the random arm first, the same for the same arguments.
 
-    `items` are all of the project, asked or not, so that their arms stay what they are. Without scores every pair is
-    drawn by chance. Fewer than `num` come where the random arm is used up: the active one never has more than its
-    share of what is returned.
+    `items` are all of the project, asked or not, so that their arms stay what they are; `fixed` are arms, by item, that
+    were drawn before. Without scores every pair is drawn by chance. Fewer than `num` come where the random arm is used
+    up: the active one never has more than its share of what is returned.
     """
     _check(num, random_share)
     done = {(item, *sorted(pair)) for item, *pair in asked}
-    arms = arms_of(items, seed, random_share if scores is not None else 1.0)
+    arms = arms_of(items, seed, random_share if scores is not None else 1.0, fixed)
     found: dict[Arm, list[Ask]] = {"random": [], "active": []}
     variances = _variances(items, scores) if scores is not None else {}
     for item in items:
@@ -56,26 +57,42 @@ def which_next(
             if (item.id, first, second) not in done:
                 arm = arms[item.id]
                 found[arm].append(Ask(item.id, first, second, arm, variances.get((item.id, first, second), 0.0)))
-    by_chance = sorted(found["random"], key=lambda ask: _draw(seed, ask.item, ask.first, ask.second))
     if scores is None:
-        return by_chance[:num]
+        return _by_chance([*found["random"], *found["active"]], seed)[:num]
+    by_chance = _by_chance(found["random"], seed)
     chosen = by_chance[: math.ceil(random_share * num)]
     most = min(num - len(chosen), _most_active(len(chosen), random_share))
     active = sorted(found["active"], key=lambda ask: (-ask.variance, _draw(seed, ask.item, ask.first, ask.second)))
     return [*chosen, *active[:most]]
 
 
-def arms_of(items: Sequence[Item], seed: int, random_share: float = LEAST_RANDOM_SHARE) -> dict[str, Arm]:
-    """The arm of each item, by its prompt: of the prompts, `random_share` by the order of their hashes are random."""
+def arms_of(
+    items: Sequence[Item],
+    seed: int,
+    random_share: float = LEAST_RANDOM_SHARE,
+    fixed: Mapping[str, Arm] | None = None,
+) -> dict[str, Arm]:
+    """The arm of each item, by its prompt: of the prompts, `random_share` by the order of their hashes are random.
+
+    Prompts of `fixed` items keep their arm; one that was ever active stays so, since it was chosen by disagreement.
+    """
     _check(0, random_share)
-    random = prompts_by_chance(items, seed, random_share)
-    return {item.id: "random" if item.prompt.text in random else "active" for item in items}
+    known: dict[str, Arm] = {}
+    for item in items:
+        if fixed is not None and item.id in fixed and known.get(item.prompt.text) != "active":
+            known[item.prompt.text] = fixed[item.id]
+    drawn = prompts_by_chance([item for item in items if item.prompt.text not in known], seed, random_share)
+    return {item.id: known.get(item.prompt.text, "random" if item.prompt.text in drawn else "active") for item in items}
 
 
 def prompts_by_chance(items: Sequence[Item], seed: int, share: float) -> set[str]:
     """A share of the prompts, rounded up, that depends on nothing but the seed and which prompts there are."""
     prompts = sorted({item.prompt.text for item in items}, key=lambda prompt: _draw(seed, prompt))
     return set(prompts[: math.ceil(share * len(prompts))])
+
+
+def _by_chance(asks: Sequence[Ask], seed: int) -> list[Ask]:
+    return sorted(asks, key=lambda ask: _draw(seed, ask.item, ask.first, ask.second))
 
 
 def _variances(items: Sequence[Item], scores: Scores) -> dict[tuple[str, int, int], float]:

@@ -84,6 +84,19 @@ def _describe_files(action: AddAction) -> None:
     read.add_argument("file", type=Path, metavar="FILE", help="prompts with 2 to 8 responses each")
     read.add_argument("--format", choices=FORMATS, default="responses", help="(%(default)s)")
 
+    choose = action("choose", _choose, "Choose which pairs are asked next: by chance, or where reward models disagree.")
+    choose.add_argument("folder", type=Path, metavar="FOLDER", help="a project of pairs")
+    choose.add_argument(
+        "--scores",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="what `posttrain score` wrote of `export --format responses`; give 2 or more reward models",
+    )
+    choose.add_argument("--num", type=int, help="ask so many and let the others wait (all, in the order chosen)")
+    choose.add_argument("--seed", type=int, default=0, help="(%(default)s)")
+
     write = action("export", _export, "Write the answers of a project to a file.")
     write.add_argument("folder", type=Path, metavar="FOLDER", help="a project")
     write.add_argument("--format", choices=FORMATS, default="comparisons", help="(%(default)s)")
@@ -176,6 +189,13 @@ def _import(arguments: argparse.Namespace) -> None:
 
     told = import_file(open_project(arguments.folder), arguments.file, arguments.format)
     print(told)
+
+
+def _choose(arguments: argparse.Namespace) -> None:
+    from posttrain.annotation.administration.choosing import choose
+    from posttrain.annotation.project import open_project
+
+    print(choose(open_project(arguments.folder), arguments.scores, arguments.num, arguments.seed))
 
 
 def _export(arguments: argparse.Namespace) -> None:

@@ -96,6 +96,25 @@ def test_arms_stay_while_a_project_is_asked():
     assert len(set(asked)) == len(asked) == 120
 
 
+def test_arms_that_were_drawn_stay_when_prompts_come_and_the_seed_changes():
+    early, late = ITEMS[:20], [item(f"late{i}", prompt=f"late prompt {i}") for i in range(30)]
+    before = arms_of(early, 0)
+    after = arms_of([*early, *late], 1, fixed=before)
+    assert {name: after[name] for name in before} == before
+    assert sum(after[one.id] == "random" for one in late) == 6
+    found = which_next([*early, *late], 40, 1, _scores([*early, *late]), fixed=before)
+    assert all(ask.arm == before.get(ask.item, ask.arm) for ask in found)
+    assert sum(ask.arm == "random" for ask in found) == 8
+
+
+def test_a_prompt_that_was_active_once_is_active():
+    items = [item("a", prompt="p"), item("b", prompt="p"), item("c", prompt="p")]
+    for fixed in ({"a": "random", "b": "active"}, {"a": "active", "b": "random"}):
+        assert set(arms_of(items, 0, fixed=fixed).values()) == {"active"}
+    by_chance = which_next(items, 3, 0, fixed={"a": "active"})
+    assert [ask.arm for ask in by_chance] == ["active"] * 3, "drawn by chance all the same"
+
+
 def test_without_scores_all_is_chance_and_a_sample():
     found = which_next(ITEMS, 30, 0)
     assert {ask.arm for ask in found} == {"random"}

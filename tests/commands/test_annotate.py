@@ -37,9 +37,38 @@ def test_from_items_to_a_file_to_train_on(tmp_path, capsys):
     assert capsys.readouterr().out.count("3 items, 9 votes, 2 people") == 2
 
 
+def test_items_are_scored_and_the_next_pairs_are_chosen(tmp_path, capsys):
+    """What `export --format responses` writes of items without votes is what `posttrain score` reads."""
+    from posttrain.commands import score
+
+    folder, rows, out = str(tmp_path / "p"), tmp_path / "items.jsonl", tmp_path / "out.jsonl"
+    rows.write_text(
+        "".join(f'{{"prompt": "p{n}", "responses": ["a", ""], "models": ["m", "n"], "id": "i{n}"}}\n' for n in range(6))
+    )
+    for arguments in (["init", folder], ["import", folder, str(rows)]):
+        assert cli.main(["annotate", *arguments]) == 0
+    assert cli.main(["annotate", "export", folder, "--format", "responses", "--out", str(out)]) == 0
+    scored = score.read(out)
+    assert [(row.prompt, row.responses) for row in scored] == [(f"p{n}", ("a", "")) for n in range(6)]
+    paths = []
+    for seed in (1, 2):
+        paths.append(tmp_path / f"scores{seed}.jsonl")
+        statistics = score.ScoreStatistics(mean=0.0, std=1.0, num_responses=2)
+        values = [[float(seed * n % 5), 0.0] for n in range(6)]
+        found = [score.with_scores(row, some, statistics) for row, some in zip(scored, values, strict=True)]
+        paths[-1].write_text("".join(json.dumps(row) + "\n" for row in found))
+    scores = [word for path in paths for word in ("--scores", str(path))]
+    capsys.readouterr()
+    assert cli.main(["annotate", "choose", folder, *scores, "--num", "5", "--seed", "3"]) == 0
+    assert "5 pairs are asked next: 1 of the random arm, 4 of the active one; 1 wait" in capsys.readouterr().out
+    assert cli.main(["annotate", "choose", folder]) == 0
+    assert "6 pairs are asked next" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
+        (["choose", "{}/nothing"], "annotate init"),
         (["serve", "{}/nothing"], "annotate init"),
         (["import", "{}/nothing", "x.jsonl"], "annotate init"),
         (["init", "{}", "--overlap", "0"], "overlap"),

@@ -161,7 +161,7 @@ def _next_task(
 
 def _unseen(annotator: Annotator) -> Select[Any, Any]:
     own = exists().where(claims.c.task == tasks.c.id, claims.c.user == annotator.id)
-    return select(tasks.c.id, tasks.c.responses).where(~tasks.c.is_set_aside, ~own)
+    return select(tasks.c.id, tasks.c.responses).where(~tasks.c.is_set_aside, ~tasks.c.is_waiting, ~own)
 
 
 def _free_slot(connection: Connection, project: Project, task: int) -> int | None:

@@ -59,7 +59,8 @@ def add(
         task["position"] = position
     if new_tasks:
         connection.execute(insert(tasks), new_tasks)
-    _check_arms(connection, random_share)
+    if any(item.arm == "active" for item in found):
+        _check_arms(connection, random_share)
     note(connection, user, "import", {"items": len(found), "tasks": len(new_tasks)})
     return len(new_tasks)
 
@@ -126,7 +127,8 @@ def _add_images(connection: Connection, row: int, item: Item) -> None:
 
 
 def _check_arms(connection: Connection, random_share: float) -> None:
-    query = select(tasks.c.arm, func.count()).where(~tasks.c.is_gold).group_by(tasks.c.arm)
+    wanted = (~tasks.c.is_gold) & (~tasks.c.is_waiting)
+    query = select(tasks.c.arm, func.count()).where(wanted).group_by(tasks.c.arm)
     counts = {row[0]: row[1] for row in connection.execute(query)}
     num_random, num_active = counts.get("random", 0), counts.get("active", 0)
     if num_active and num_random < random_share * (num_random + num_active):

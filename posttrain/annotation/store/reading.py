@@ -86,8 +86,8 @@ def read_passes(connection: Connection) -> list[Pass]:
 
 
 def progress(connection: Connection, overlap: int) -> Progress:
-    """How far the project is. Tasks that were set aside are no part of it."""
-    wanted = (~tasks.c.is_gold) & (~tasks.c.is_set_aside)
+    """How far the project is. Tasks that were set aside, or not chosen, are no part of it."""
+    wanted = (~tasks.c.is_gold) & (~tasks.c.is_set_aside) & (~tasks.c.is_waiting)
     num_tasks, num_complete = connection.execute(
         select(func.count(), func.count().filter(tasks.c.is_complete)).select_from(tasks).where(wanted)
     ).one()

@@ -106,6 +106,7 @@ items = Table(
     Column("prompt", JSON, nullable=False),
     Column("responses", JSON, nullable=False),
     Column("arm", String(16), nullable=False),
+    Column("is_drawn", Boolean, nullable=False, default=False),  # `annotate choose` has drawn the arm, which stays
     Column("gold", JSON, nullable=False),  # [[first, second, choice], ...]
     _time("at"),
 )
@@ -131,6 +132,7 @@ tasks = Table(
     Column("position", Integer, nullable=False),  # where it stands among tasks of the same priority
     Column("is_complete", Boolean, nullable=False, default=False),
     Column("is_set_aside", Boolean, nullable=False, default=False),
+    Column("is_waiting", Boolean, nullable=False, default=False),  # not among those that `annotate choose` chose
     UniqueConstraint("item", "key"),
     Index("ix_tasks_next", "is_gold", "arm", "is_complete", "is_set_aside", "priority", "position"),
 )
