@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from posttrain.annotation.administration import imported_votes
 from posttrain.annotation.formats import responses
 from posttrain.annotation.formats.catalogue import FORMATS
-from posttrain.annotation.formats.exchange import Exported
+from posttrain.annotation.formats.exchange import Exported, Imported
 from posttrain.annotation.formats.selection import select
 from posttrain.annotation.project import Project
 from posttrain.annotation.records import Arm
@@ -14,8 +15,11 @@ from posttrain.annotation.store.items import add
 from posttrain.errors import InputError
 
 
-def import_file(project: Project, path: Path, format: str) -> str:
-    """Add the items of a file, all or none; returns what was done, in words."""
+def import_file(project: Project, path: Path, format: str, *, should_keep_votes: bool = False) -> str:
+    """Add the items of a file, and its votes if they are wanted, all or none; returns what was done, in words.
+
+    With votes, items that are in the project already are those that they are about.
+    """
     if format == "responses":
         least = 1 if project.settings.mode == "spans" else 2
         found = responses.read(path, least)
@@ -24,10 +28,31 @@ def import_file(project: Project, path: Path, format: str) -> str:
     settings = project.settings
     if settings.mode == "image_pair":
         _check_images(project, {response.text for item in found.items for response in item.responses})
+    if should_keep_votes:
+        return _import_votes(project, path, found)
     with project.store.writing() as connection:
         num = add(connection, found.items, settings.mode, project.secret, settings.random_share)
     told = f"{path}: {len(found.items)} items, {num} tasks"
-    return f"{told}; the {len(found.votes)} votes of the file were left" if found.votes else told
+    return f"{told}; the {len(found.votes)} votes of the file were left (--votes keeps them)" if found.votes else told
+
+
+def _import_votes(project: Project, path: Path, found: Imported) -> str:
+    if not found.votes:
+        raise InputError(f"{path}: holds no votes; import it without --votes, or give its --format")
+    try:
+        with project.store.writing() as connection:
+            new, there = imported_votes.split_known(connection, found.items)
+            settings = project.settings
+            num = add(connection, new, settings.mode, project.secret, settings.random_share)
+            kept = imported_votes.add_votes(connection, project, found.votes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    left = "".join(f"; left out: {num} {reason}" for reason, num in kept.left_out.items())
+    known = f" ({len(there)} were there)" if there else ""
+    return (
+        f"{path}: {len(found.items)} items{known}, {num} new tasks; "
+        f"{kept.votes} votes of {kept.annotators} annotators{left}"
+    )
 
 
 def exported(

@@ -43,8 +43,8 @@ class Vote:
 
     item: str
     annotator: str
-    seconds: float  # from first shown to answered
-    at: float  # seconds since 1970, UTC
+    seconds: float  # from first shown to answered; 0 where a file does not say
+    at: float  # seconds since 1970, UTC; 0 where a file does not say when it was answered or what stood left
     is_repeat: bool = field(default=False, kw_only=True)  # asked a second time of the same annotator
 
 

@@ -83,6 +83,7 @@ def _describe_files(action: AddAction) -> None:
     read.add_argument("folder", type=Path, metavar="FOLDER", help="a project")
     read.add_argument("file", type=Path, metavar="FILE", help="prompts with 2 to 8 responses each")
     read.add_argument("--format", choices=FORMATS, default="responses", help="(%(default)s)")
+    read.add_argument("--votes", action="store_true", help="keep the votes of the file too, as of annotators elsewhere")
 
     choose = action("choose", _choose, "Choose which pairs are asked next: by chance, or where reward models disagree.")
     choose.add_argument("folder", type=Path, metavar="FOLDER", help="a project of pairs")
@@ -187,8 +188,8 @@ def _import(arguments: argparse.Namespace) -> None:
     from posttrain.annotation.exchange import import_file
     from posttrain.annotation.project import open_project
 
-    told = import_file(open_project(arguments.folder), arguments.file, arguments.format)
-    print(told)
+    project = open_project(arguments.folder)
+    print(import_file(project, arguments.file, arguments.format, should_keep_votes=arguments.votes))
 
 
 def _choose(arguments: argparse.Namespace) -> None:

@@ -32,6 +32,15 @@ def test_from_items_to_a_file_to_train_on(tmp_path, capsys):
     assert cli.main(["annotate", "export", folder, "--out", str(out)]) == 0
     found = [json.loads(line) for line in out.read_text().splitlines()]
     assert sum(len(row["pairs"]) for row in found) == 9
+    again = str(tmp_path / "from_elsewhere")
+    for arguments in (
+        ["init", again],
+        ["import", again, str(out), "--format", "comparisons", "--votes"],
+        ["export", again, "--out", str(tmp_path / "again.jsonl")],
+    ):
+        assert cli.main(["annotate", *arguments]) == 0
+    assert (tmp_path / "again.jsonl").read_bytes() == out.read_bytes()
+    capsys.readouterr()
     assert cli.main(["annotate", "backup", folder, "--out", str(tmp_path / "b.zip")]) == 0
     assert cli.main(["annotate", "restore", str(tmp_path / "b.zip"), str(tmp_path / "again")]) == 0
     assert capsys.readouterr().out.count("3 items, 9 votes, 2 people") == 2

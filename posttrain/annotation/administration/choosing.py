@@ -82,20 +82,18 @@ class _Plan:
         return which_next(self.items, most, seed, scores, share, asked, self.fixed)
 
     def keep(self, asks: Sequence[Ask], *, should_wait: bool, is_drawn: bool) -> dict[str, int]:
-        """Write arms, priorities and the order of tasks; returns counts. `should_wait`: what was not chosen waits."""
+        """Write arms and the order of tasks; returns counts. `should_wait`: what was not chosen waits."""
         place = {(ask.item, ask.first, ask.second): order for order, ask in enumerate(asks)}
-        first_of_all = max((ask.variance for ask in asks), default=0.0)
         changed: list[tuple[tuple[int, int], dict[str, Any]]] = []
         for task in self.tasks:
             name = self.names[task["item"]]
             order = place.get((name, *task["responses"]))
-            turn, priority, is_waiting = (2, 0), 0.0, should_wait
+            turn, is_waiting = (2, 0), should_wait
             if task["was_asked"]:  # what was begun is finished first
-                turn, priority, is_waiting = (0, 0), first_of_all, task["is_waiting"]
+                turn, is_waiting = (0, 0), task["is_waiting"]
             elif order is not None:
-                turn, priority, is_waiting = (1, order), asks[order].variance, False
-            priority = priority if self.arms[name] == "active" else 0.0
-            values = {"row": task["id"], "arm": self.arms[name], "priority": priority, "is_waiting": is_waiting}
+                turn, is_waiting = (1, order), False
+            values = {"row": task["id"], "arm": self.arms[name], "priority": 0.0, "is_waiting": is_waiting}
             changed.append((turn, values))
         changed.sort(key=lambda each: each[0])  # stable: those of the same turn keep their order
         self._write([{**values, "position": position} for position, (_, values) in enumerate(changed)], is_drawn)

@@ -140,6 +140,8 @@ def _vote(row: Cells, item: Item, where: Where) -> Vote:
     kind = as_choice(row["kind"], where, "kind", ("pair", "rank"))
     by = row.get("annotator", "")
     seconds, at = _seconds(row, where, "seconds"), _seconds(row, where, "at")
+    if kind == "pair" and not row.get("first_was_left"):
+        at = 0.0  # a vote whose side is unknown is undated: statistics of sides would take it for a left one
     is_repeat = _truth(row, where, "is_repeat")
     last = len(item.responses) - 1
     if kind == "rank":

@@ -26,14 +26,19 @@ def least_seconds(item: Item, vote: Vote, settings: StatisticsSettings) -> float
 
 
 def is_too_fast(item: Item, vote: Vote, settings: StatisticsSettings) -> bool:
-    return is_ours(vote) and vote.seconds < least_seconds(item, vote, settings)
+    return _is_timed(vote) and vote.seconds < least_seconds(item, vote, settings)
 
 
 def speed(items: Iterable[Item], votes: Iterable[Vote], settings: StatisticsSettings) -> Speed:
     known = {item.id: item for item in items}
-    timed = [vote for vote in votes if is_ours(vote) and vote.item in known]
+    timed = [vote for vote in votes if _is_timed(vote) and vote.item in known]
     num_too_fast = sum(is_too_fast(known[vote.item], vote, settings) for vote in timed)
     return Speed(len(timed), num_too_fast, median(vote.seconds for vote in timed) if timed else None)
+
+
+def _is_timed(vote: Vote) -> bool:
+    """Files may say when an answer was given and not how long it took, which is read as 0."""
+    return is_ours(vote) and vote.seconds > 0
 
 
 def _judged(item: Item, vote: Vote) -> Sequence[int]:

@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import unicodedata
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -47,9 +48,7 @@ class BackOff(Exception):
 
 def add_user(connection: Connection, name: str, password: str, role: Role, now: float) -> User:
     """Add an account. InputError names what is wrong with the name or the password."""
-    name = unicodedata.normalize("NFC", name.strip())
-    if not 1 <= len(name) <= 64 or not name.isprintable():
-        raise InputError("The name should have 1 to 64 printable characters.")
+    name = _checked_name(name)
     if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
         raise InputError(f"The password should have {MIN_PASSWORD} to {MAX_PASSWORD} characters.")
     if is_taken(connection, name):
@@ -60,6 +59,45 @@ def add_user(connection: Connection, name: str, password: str, role: Role, now: 
     assert row is not None, "an insert into a table with a key returns it"
     note(connection, row[0], "join", {"role": role})
     return User(row[0], name, role)
+
+
+def add_imported(connection: Connection, names: Iterable[str], now: float) -> dict[str, int]:
+    """Numbers of the accounts of annotators in a file, made where there are none. Nobody can log in with them.
+
+    Somebody of that name who has an account here is another one, as far as anybody knows: "NAME (imported)" is made.
+    InputError for a name that no account can have, or if two become the same.
+    """
+    found: dict[str, int] = {}
+    password = _HASHER.hash(secrets.token_hex(32))  # of nobody
+    for name in names:
+        try:
+            own = _checked_name(name)
+            if _number(connection, own, is_imported=False) is not None:
+                own = _checked_name(f"{own} (imported)")
+        except InputError as error:
+            raise InputError(f"annotator {name[:80]!r}: {str(error)[0].lower()}{str(error)[1:]}") from error
+        number = _number(connection, own, is_imported=True)
+        if number in found.values() or (number is None and is_taken(connection, own)):
+            raise InputError(f"annotator {name!r}: there is another {own!r}; name them apart")
+        if number is None:
+            values = {"name": own, "password": password, "role": "annotator", "is_active": False, "is_imported": True}
+            row = connection.execute(insert(users).values(created=now, **values)).inserted_primary_key
+            assert row is not None, "an insert into a table with a key returns it"
+            number = row[0]
+        found[name] = number
+    return found
+
+
+def _number(connection: Connection, name: str, *, is_imported: bool) -> int | None:
+    query = select(users.c.id).where(users.c.name == name, users.c.is_imported == is_imported)
+    return connection.execute(query).scalar_one_or_none()
+
+
+def _checked_name(name: str) -> str:
+    name = unicodedata.normalize("NFC", name.strip())
+    if not 1 <= len(name) <= 64 or not name.isprintable():
+        raise InputError("The name should have 1 to 64 printable characters.")
+    return name
 
 
 def is_taken(connection: Connection, name: str) -> bool:
@@ -155,8 +193,9 @@ def close_session(connection: Connection, token: str, now: float) -> None:
 
 
 def set_access(connection: Connection, user: int, role: Role, is_active: bool, now: float, by: int) -> bool:
-    """Change what a user may do; their sessions end. False if there is no such user."""
-    changed = connection.execute(update(users).where(users.c.id == user).values(role=role, is_active=is_active))
+    """Change what a user may do; their sessions end. False if there is no such user, or nobody can log in as it."""
+    own = users.c.id == user, ~users.c.is_imported
+    changed = connection.execute(update(users).where(*own).values(role=role, is_active=is_active))
     connection.execute(
         update(sessions).where(sessions.c.user == user, sessions.c.revoked.is_(None)).values(revoked=now)
     )

@@ -94,7 +94,7 @@ def progress(connection: Connection, overlap: int) -> Progress:
     num_answered = connection.execute(
         select(func.count())
         .select_from(claims.join(tasks, tasks.c.id == claims.c.task))
-        .where(wanted, claims.c.slot.is_not(None), claims.c.vote.is_not(None))
+        .where(wanted, claims.c.slot < overlap, claims.c.vote.is_not(None))  # files may bring more votes than places
     ).scalar_one()
     return Progress(num_answered, num_tasks * overlap, num_tasks, num_complete)
 

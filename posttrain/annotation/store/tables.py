@@ -54,6 +54,7 @@ users = Table(
     Column("password", String(255), nullable=False),  # argon2 with its parameters and salt
     Column("role", String(16), nullable=False),
     Column("is_active", Boolean, nullable=False, default=True),
+    Column("is_imported", Boolean, nullable=False, default=False),  # named in a file of votes; nobody can log in as it
     _time("created"),
 )
 invites = Table(

@@ -116,7 +116,7 @@ def _people(request: Request, user: accounts.User, link: str) -> Response:
     now = time.time()
     with site_of(request).project.store.reading() as connection:
         found = connection.execute(
-            select(users.c.id, users.c.name, users.c.role, users.c.is_active).order_by(users.c.id)
+            select(users.c.id, users.c.name, users.c.role, users.c.is_active, users.c.is_imported).order_by(users.c.id)
         ).all()
         open_invites = connection.execute(
             select(invites.c.id, invites.c.role, invites.c.expires)

@@ -1,5 +1,6 @@
 """Which pairs a project asks next: by scores that fit its items, in both arms, while annotators work."""
 
+import dataclasses
 import json
 import random
 from collections import Counter
@@ -13,6 +14,7 @@ from posttrain.annotation.exchange import exported
 from posttrain.annotation.store import items, reading
 from posttrain.annotation.store.tables import events, tasks
 from posttrain.annotation.store.tables import items as item_table
+from posttrain.annotation.which_next import arms_of
 from posttrain.errors import InputError
 from tests.annotation.conftest import add_person, some_items
 from tests.annotation.store.test_claims import claim, say, votes_of
@@ -132,6 +134,39 @@ def test_new_items_are_asked_until_the_next_choice_which_draws_their_arms(make_p
     assert sum(item.arm == "random" for item in after if item.id not in before) == 6
     with project.store.reading() as connection:
         assert reading.progress(connection, 1).num_tasks == 5
+
+
+def test_an_import_after_a_choice_is_measured_by_what_is_asked(make_project, tmp_path):
+    """One pair of each random prompt and six of each active one: of all pairs 4 % are random, of those asked 20 %."""
+    seed = 3
+    arms = arms_of(some_items(10), seed)
+    found = [some_items(10, 2 if arms[f"item-{n}"] == "random" else 4)[n] for n in range(10)]
+    project = make_project(found, overlap=1)
+    choose(project, ensemble(tmp_path, project), 5, seed)
+    more = [dataclasses.replace(item, id=f"more {item.id}") for item in some_items(7)]
+    with project.store.writing() as connection:
+        new = [*more[:2], *(dataclasses.replace(item, arm="active") for item in more[2:6])]
+        assert items.add(connection, new, "pair", project.secret, 0.2) == 6
+    with pytest.raises(InputError, match="3 of 16 tasks would be of the random arm"), project.store.writing() as found:
+        items.add(found, replace_arms(more[6], 5), "pair", project.secret, 0.2)
+
+
+def replace_arms(item, num):
+    return [dataclasses.replace(item, id=f"{item.id} {n}", arm="active") for n in range(num)]
+
+
+def test_new_items_of_the_random_arm_are_never_too_few(make_project, tmp_path):
+    """Where a choice by chance happened to take active prompts only, an import of random ones still helps."""
+    project = make_project(some_items(10), overlap=1)
+    choose(project, ensemble(tmp_path, project), 5, seed=0)
+    for seed in range(100):
+        told = choose(project, [], 3, seed)
+        if "0 of the random arm" in told:
+            break
+    else:
+        raise AssertionError("no seed took active prompts only")
+    with project.store.writing() as connection:
+        assert items.add(connection, some_items(11)[10:], "pair", project.secret, 0.2) == 1
 
 
 def test_without_scores_the_order_is_by_chance_and_of_the_seed(make_project):

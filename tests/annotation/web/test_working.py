@@ -67,6 +67,14 @@ def test_strength_and_axes(make_project):
     assert (second.choice, second.strength) == ("both_bad", None)
 
 
+@pytest.mark.parametrize("seconds", ["0", "-1", "", "nan", "x"])
+def test_a_time_that_cannot_be_is_measured_here(make_project, seconds):
+    """0 says that nobody knows, which a hurried annotator might like to."""
+    project, ann = start(make_project, some_items(1))
+    ann.answer(ann.task(), seconds=seconds)
+    assert 0 < votes_of(project)[0].seconds < 100
+
+
 def test_ranks_lose_their_gaps(make_project):
     project, ann = start(make_project, some_items(1, 3), mode="rank")
     task = ann.task()

@@ -175,4 +175,4 @@ def _seconds(form: FormData) -> float:
         seconds = float(field(form, "seconds", 40))
     except ValueError:
         return float("inf")
-    return seconds if seconds >= 0 else float("inf")
+    return seconds if seconds > 0 else float("inf")  # 0 is kept for answers whose time nobody knows
