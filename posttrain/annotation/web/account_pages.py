@@ -15,6 +15,7 @@ from posttrain.annotation.web.visitors import (
     Form,
     checked_form,
     field,
+    local_path,
     set_cookie,
     site_of,
     visitor,
@@ -26,8 +27,8 @@ CLOSED = APIRouter(dependencies=[Depends(ANYBODY), Depends(checked_form)])
 
 
 @OPEN.get("/login")
-def login_page(request: Request) -> Response:
-    return pages.page(request, "login.html", told="")
+def login_page(request: Request, next: str = "/") -> Response:
+    return pages.page(request, "login.html", told="", next=local_path(next))
 
 
 @OPEN.post("/login")
@@ -35,16 +36,17 @@ def login(request: Request, form: Form) -> Response:
     """Open a session. What was wrong, the name or the password, is not told."""
     project = site_of(request).project
     name, password = field(form, "name", 256), field(form, "password", 1024)
+    wanted = local_path(field(form, "next", 1024))
     try:
         user = accounts.login(project.store, name, password, time.time())
     except accounts.BackOff as error:
         told = f"Too many wrong passwords: wait {error.seconds:.0f} seconds."
-        response = pages.page(request, "login.html", told=told, status=429)
+        response = pages.page(request, "login.html", told=told, next=wanted, status=429)
         response.headers["retry-after"] = f"{int(error.seconds) + 1}"
         return response
     if user is None:
-        return pages.page(request, "login.html", told="Name or password is wrong.", status=401)
-    return _enter(request, user)
+        return pages.page(request, "login.html", told="Name or password is wrong.", next=wanted, status=401)
+    return _enter(request, user, wanted)
 
 
 @OPEN.get("/join")
@@ -90,10 +92,10 @@ def logout(request: Request) -> Response:
     return response
 
 
-def _enter(request: Request, user: User) -> Response:
+def _enter(request: Request, user: User, wanted: str = "/") -> Response:
     with site_of(request).project.store.writing() as connection:
         token = accounts.open_session(connection, user, time.time())
-    response = pages.to("/")
+    response = pages.to(wanted)
     set_cookie(request, response, SESSION_COOKIE, token)
     response.delete_cookie(VISIT_COOKIE, path="/", httponly=True, samesite="strict")
     return response

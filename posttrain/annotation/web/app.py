@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from posttrain.annotation.project import Project
 from posttrain.annotation.store.items import check_mode
-from posttrain.annotation.web import account_pages, admin_pages, dashboard_pages, pages
+from posttrain.annotation.web import account_pages, admin_pages, dashboard_pages, pages, visitors
 from posttrain.annotation.web.guard import CSP, Guard, Limits
 from posttrain.annotation.web.live_summary import LiveSummary
 from posttrain.annotation.web.tasks import images, work_pages
@@ -62,8 +62,10 @@ def _checked(origin: str) -> str:
 
 def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException), "registered for this class"
-    if error.status_code == 401:
-        response = pages.page(request, "login.html", told="", status=401)
+    if error.status_code == 401 and visitors.is_navigation(request):
+        response = pages.to(visitors.login_address(request))
+    elif error.status_code == 401:
+        response = pages.page(request, "login.html", told="", next="", status=401)
     else:
         response = pages.page(request, "refused.html", status=error.status_code, told=error.detail)
     for name, value in (error.headers or {}).items():

@@ -5,11 +5,13 @@ has its form's signature checked before its page is called.
 """
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated
+from urllib.parse import quote
 
 from fastapi import Depends, HTTPException, Request
 from itsdangerous import BadData, URLSafeTimedSerializer
@@ -25,6 +27,8 @@ VISIT_COOKIE = "posttrain_visit"
 """Ties the forms of somebody who has not logged in to their browser."""
 
 MAX_FIELDS = 500
+MAX_NEXT = 500
+LOCAL = re.compile(r"/(?![/\\])[!-\[\]-~]*")  # printable ASCII without a backslash
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,26 @@ def require(*roles: Role) -> Callable[..., User]:
         return user
 
     return check
+
+
+def is_navigation(request: Request) -> bool:
+    """Whether a person went to this address in a browser, which neither a script nor an image nor a program does."""
+    accepted = [kind.split(";")[0].strip() for kind in request.headers.get("accept", "").split(",")]
+    return request.method == "GET" and "text/html" in accepted and "hx-request" not in request.headers
+
+
+def login_address(request: Request) -> str:
+    """The login page, which leads back to where somebody without a session wanted to go."""
+    asked = request.scope["raw_path"].decode("latin-1")
+    if request.scope["query_string"]:
+        asked += "?" + request.scope["query_string"].decode("latin-1")
+    wanted = local_path(asked)
+    return "/login" if wanted == "/" else f"/login?next={quote(wanted, safe='/')}"
+
+
+def local_path(path: str) -> str:
+    """The path if it leads to a page of this site, else "/". Browsers take // and /\\ for another host's address."""
+    return path if len(path) <= MAX_NEXT and LOCAL.fullmatch(path) else "/"
 
 
 def form_token(request: Request) -> str:

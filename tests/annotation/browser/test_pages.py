@@ -64,6 +64,19 @@ def test_pages_can_be_read(make_project, open_page, scheme, width):
     assert found == {}
 
 
+def test_a_page_without_a_session_leads_to_the_login_and_back(make_project, open_page):
+    """Without an error in the console, which a page that is refused leaves there."""
+    page = open_page(make_project(some_items(3)), "ann")
+    page.context.clear_cookies()
+    page.goto("/answers?from=mail")
+    assert page.url.endswith("/login?next=/answers%3Ffrom%3Dmail")
+    page.fill("[name=name]", "ann")
+    page.fill("[name=password]", PASSWORD)
+    page.press("[name=password]", "Enter")
+    page.wait_for_url("**/answers?from=mail")
+    page.wait_for_selector("text=My answers")
+
+
 def test_everything_can_be_reached_with_the_tab_key(make_project, open_page):
     page = open_page(make_project(some_items(3)), "ann")
     reached = []
