@@ -12,6 +12,7 @@ from posttrain.annotation.records import Arm
 from posttrain.annotation.store import reading
 from posttrain.annotation.store.events import note
 from posttrain.annotation.store.items import add
+from posttrain.annotation.store.verdicts import read_verdicts
 from posttrain.errors import InputError
 
 
@@ -47,11 +48,12 @@ def _import_votes(project: Project, path: Path, found: Imported) -> str:
             kept = imported_votes.add_votes(connection, project, found.votes)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+    final = f", {kept.verdicts} final answers" if kept.verdicts else ""
     left = "".join(f"; left out: {num} {reason}" for reason, num in kept.left_out.items())
     known = f" ({len(there)} were there)" if there else ""
     return (
         f"{path}: {len(found.items)} items{known}, {num} new tasks; "
-        f"{kept.votes} votes of {kept.annotators} annotators{left}"
+        f"{kept.votes} votes of {kept.annotators} annotators{final}{left}"
     )
 
 
@@ -62,9 +64,13 @@ def exported(
     should_keep_gold: bool = False,
     user: int | None = None,
 ) -> Exported:
-    """The answers that count, in a format of the catalogue, with a count of all that was left out."""
+    """The answers that count, in a format of the catalogue, with a count of all that was left out.
+
+    Final answers to disputed pairs are among them, as of the annotator `ADJUDICATION`.
+    """
     with project.store.reading() as connection:
-        items, votes = reading.read_items(connection), reading.read_votes(connection)
+        items = reading.read_items(connection)
+        votes = [*reading.read_votes(connection), *read_verdicts(connection)]
     selected = select(items, votes, arm, should_keep_gold)
     found = FORMATS[format].export(selected.items, selected.votes)
     with project.store.writing() as connection:

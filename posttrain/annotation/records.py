@@ -20,6 +20,10 @@ Arm = Literal["random", "active"]
 """How an item came to be asked: by chance, or because reward models disagree on it. Only the first evaluates."""
 
 
+ADJUDICATION = "adjudication"
+"""The annotator of a final answer, which an administrator gave to a pair that others answered differently."""
+
+
 @dataclass(frozen=True)
 class Response:
     text: str  # of an image, the name of its file in the project's folder of images

@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from posttrain.annotation.project import Project
-from posttrain.annotation.records import Item, Mode, PairVote, RankVote, SpanVote, Vote
+from posttrain.annotation.records import ADJUDICATION, Item, Mode, PairVote, RankVote, SpanVote, Vote
 from posttrain.annotation.statistics.answers import OPPOSITE, in_order, pair_votes
-from posttrain.annotation.store import accounts
+from posttrain.annotation.store import accounts, verdicts
 from posttrain.annotation.store.claims import new_key
 from posttrain.annotation.store.engine import take_turn
 from posttrain.annotation.store.events import note
@@ -31,6 +31,7 @@ class Kept:
 
     votes: int
     annotators: int
+    verdicts: int
     left_out: Mapping[str, int]
 
 
@@ -55,6 +56,8 @@ def add_votes(connection: Connection, project: Project, found: Sequence[Vote]) -
     """Keep votes on items that are in the project. InputError names what no project of this kind can hold."""
     take_turn(connection)
     mode = project.settings.mode
+    final = [pair for vote in found if vote.annotator == ADJUDICATION for pair in pair_votes([vote])]
+    found = [vote for vote in found if vote.annotator != ADJUDICATION]
     said = [each for vote in found for each in _said(vote, mode)]
     for each in said:
         _check_types(each.vote, project)
@@ -64,14 +67,16 @@ def add_votes(connection: Connection, project: Project, found: Sequence[Vote]) -
     there = {tuple(row) for row in connection.execute(select(claims.c.task, claims.c.user, claims.c.is_repeat))}
     new = {key: each for key, each in latest.items() if (key[0].id, people[key[1]], key[2]) not in there}
     _insert(connection, new, people)
+    _decide(connection, final)
     _mark_complete(connection, project.settings.overlap)
-    note(connection, None, "import votes", {"votes": len(new), "annotators": len(people)})
+    counts = {"votes": len(new), "annotators": len(people), "verdicts": len(final)}
+    note(connection, None, "import votes", counts)
     left_out = {
         f"votes that mode {mode} has no place for": sum(not _said(vote, mode) for vote in found),
         "earlier votes by the same annotator on the same task": len(said) - len(latest),
         "votes that were there already": len(latest) - len(new),
     }
-    return Kept(len(new), len(people), {reason: num for reason, num in left_out.items() if num})
+    return Kept(**counts, left_out={reason: num for reason, num in left_out.items() if num})
 
 
 def split_known(connection: Connection, found: Iterable[Item]) -> tuple[list[Item], list[Item]]:
@@ -197,6 +202,13 @@ def _free(taken: set[int]) -> int:
     slot = next(slot for slot in range(len(taken) + 1) if slot not in taken)
     taken.add(slot)
     return slot
+
+
+def _decide(connection: Connection, final: Iterable[PairVote]) -> None:
+    rows = {row.name: row.id for row in connection.execute(select(items.c.name, items.c.id))}
+    for vote in final:
+        first, second, choice = in_order(vote.first, vote.second, vote.choice)
+        verdicts.decide(connection, rows[vote.item], (first, second), choice, vote.reason, None)
 
 
 def _mark_complete(connection: Connection, overlap: int) -> None:

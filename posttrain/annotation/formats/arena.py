@@ -20,7 +20,7 @@ from posttrain.annotation.formats.exchange import (
     read_numbered,
     seconds,
 )
-from posttrain.annotation.records import Choice, Item, PairVote, RankVote, Response, Vote
+from posttrain.annotation.records import ADJUDICATION, Choice, Item, PairVote, RankVote, Response, Vote
 from posttrain.annotation.statistics.answers import OPPOSITE, is_ours, pair_votes
 from posttrain.data.fields import as_choice, as_list, as_mapping, check_names, text
 from posttrain.data.jsonl import Row
@@ -43,16 +43,20 @@ def export(items: Iterable[Item], votes: Iterable[Vote]) -> Exported:
     """Rankings give a row for each of their pairs. Votes on unnamed models are left out and counted."""
     items, votes = list(items), list(votes)
     known = {item.id: item for item in items}
-    rows, num_unnamed = [], 0
+    rows, num_unnamed, num_final = [], 0, 0
     for vote in votes:
         if vote.item not in known or vote.is_repeat or not isinstance(vote, PairVote | RankVote):
+            continue
+        if vote.annotator == ADJUDICATION:  # a game that was played by the others already
+            num_final += 1
             continue
         for pair in pair_votes([vote]):
             row = _row(known[vote.item], pair)
             is_named = bool(row["model_a"] and row["model_b"])
             num_unnamed += not is_named
             rows += [row] if is_named else []
-    return as_jsonl(rows, {"votes on responses of unnamed models": num_unnamed, **not_pairwise(items, votes)})
+    left_out = {"votes on responses of unnamed models": num_unnamed, "final answers": num_final}
+    return as_jsonl(rows, {**left_out, **not_pairwise(items, votes)})
 
 
 def read(path: Path | str) -> Imported:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from posttrain.annotation.records import Choice, Item, PairVote, RankVote, Vote
+from posttrain.annotation.records import ADJUDICATION, Choice, Item, PairVote, RankVote, Vote
 from posttrain.data.records import Label
 
 OPPOSITE: Mapping[Choice, Choice] = {"first": "second", "second": "first", "tie": "tie", "both_bad": "both_bad"}
@@ -81,9 +81,13 @@ def in_order(first: int, second: int, choice: Choice) -> tuple[int, int, Choice]
 
 
 def answers(votes: Iterable[Vote], axis: str = WHOLE) -> list[Answer]:
-    """One answer for each annotator and question, the latest if there are several; repeated items do not count."""
+    """One answer for each annotator and question, the latest if there are several; repeated items do not count.
+
+    In the order in which they were given, final ones last.
+    """
     found: dict[tuple[Question, str], Answer] = {}
-    for vote in sorted((vote for vote in pair_votes(votes) if not vote.is_repeat), key=lambda vote: vote.at):
+    given = (vote for vote in pair_votes(votes) if not vote.is_repeat)
+    for vote in sorted(given, key=lambda vote: (vote.annotator == ADJUDICATION, vote.at)):
         choice = vote.choice if axis == WHOLE else vote.axes.get(axis)
         if choice is not None:
             answer = answer_of(vote, choice)

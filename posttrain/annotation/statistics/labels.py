@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from posttrain.annotation.records import Vote
+from posttrain.annotation.records import ADJUDICATION, Vote
 from posttrain.annotation.statistics.answers import WHOLE, Answer, Question, answers, by_question
 from posttrain.data.records import Label
 
@@ -31,11 +31,16 @@ class PairLabel:
 
 
 def labels(votes: Iterable[Vote], axis: str = WHOLE) -> list[PairLabel]:
-    """The majority of each pair that anyone answered, in order of the first answer."""
+    """The label of each pair that anyone answered, in order of the first answer: the final one, else the majority's."""
     return [
-        PairLabel(question, majority([answer.label for answer in given]), tuple(given))
+        PairLabel(question, majority(_final(given) or [answer.label for answer in given]), tuple(given))
         for question, given in by_question(answers(votes, axis)).items()
     ]
+
+
+def _final(given: Iterable[Answer]) -> list[Label]:
+    """The one final answer, if there is one."""
+    return [answer.label for answer in given if answer.annotator == ADJUDICATION]
 
 
 def majority(given: Iterable[Label]) -> Label:

@@ -11,6 +11,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import VerifyMismatchError
 from sqlalchemy import Connection, delete, insert, select, update
 
+from posttrain.annotation.records import ADJUDICATION
 from posttrain.annotation.store.engine import Store, take_turn
 from posttrain.annotation.store.events import note
 from posttrain.annotation.store.tables import invites, login_failures, sessions, users
@@ -101,7 +102,10 @@ def _checked_name(name: str) -> str:
 
 
 def is_taken(connection: Connection, name: str) -> bool:
-    return connection.execute(select(users.c.id).where(users.c.name == name)).one_or_none() is not None
+    return (
+        name == ADJUDICATION
+        or connection.execute(select(users.c.id).where(users.c.name == name)).one_or_none() is not None
+    )
 
 
 def invite(connection: Connection, role: Role, now: float, by: int | None = None) -> str:

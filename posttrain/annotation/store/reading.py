@@ -49,8 +49,11 @@ def item_of(row: Row[Any]) -> Item:
     )
 
 
-def read_votes(connection: Connection) -> list[Vote]:
-    """Votes that count: neither undone nor late. Those on gold tasks, and repeated ones, are there too."""
+def read_votes(connection: Connection, item: int | None = None) -> list[Vote]:
+    """Votes that count: neither undone nor late. Those on gold tasks, and repeated ones, are there too.
+
+    `item` is the row of one item, to read its votes only.
+    """
     query = (
         select(
             votes,
@@ -67,6 +70,7 @@ def read_votes(connection: Connection) -> list[Vote]:
         )
         .order_by(votes.c.id)
     )
+    query = query if item is None else query.where(items.c.id == item)
     return [_vote(row._mapping) for row in connection.execute(query)]
 
 

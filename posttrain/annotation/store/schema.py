@@ -6,7 +6,7 @@ from sqlalchemy import Engine, inspect, text
 
 from posttrain.errors import InputError
 
-VERSION = "0003"
+VERSION = "0004"
 """The newest file of `migrations/versions`."""
 
 MIGRATIONS = Path(__file__).parent / "migrations"

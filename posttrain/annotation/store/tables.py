@@ -184,6 +184,18 @@ passes = Table(
     Column("reason", Text, nullable=False),
     _time("at"),
 )
+verdicts = Table(
+    "verdicts",
+    METADATA,
+    _id(),
+    Column("item", ForeignKey("items.id"), nullable=False, index=True),
+    Column("first", Integer, nullable=False),  # positions in the item, first < second
+    Column("second", Integer, nullable=False),
+    Column("choice", String(16), nullable=True),  # NULL: the final answer was taken back
+    Column("reason", Text, nullable=False),
+    _user(is_nullable=True),  # NULL: it came in a file
+    _time("at"),
+)
 events = Table(
     "events",
     METADATA,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from posttrain.annotation.project import Project
 from posttrain.annotation.store.items import check_mode
-from posttrain.annotation.web import account_pages, admin_pages, dashboard_pages, pages, visitors
+from posttrain.annotation.web import account_pages, admin_pages, dashboard_pages, dispute_pages, pages, visitors
 from posttrain.annotation.web.guard import CSP, Guard, Limits
 from posttrain.annotation.web.live_summary import LiveSummary
 from posttrain.annotation.web.tasks import images, work_pages
@@ -37,6 +37,7 @@ def create_app(project: Project, origins: tuple[str, ...], requests_per_second: 
         dashboard_pages.EXPORTS,
         admin_pages.READING,
         admin_pages.ROUTER,
+        dispute_pages.ROUTER,
     ):
         app.include_router(router)
     app.add_exception_handler(HTTPException, _refused)

@@ -160,7 +160,7 @@ def test_new_items_of_the_random_arm_are_never_too_few(make_project, tmp_path):
     project = make_project(some_items(10), overlap=1)
     choose(project, ensemble(tmp_path, project), 5, seed=0)
     for seed in range(100):
-        told = choose(project, [], 3, seed)
+        told = choose(project, [], 6, seed)
         if "0 of the random arm" in told:
             break
     else:

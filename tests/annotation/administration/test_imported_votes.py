@@ -14,11 +14,11 @@ from posttrain.annotation import project as projects
 from posttrain.annotation.administration import imported_votes
 from posttrain.annotation.exchange import exported, import_file
 from posttrain.annotation.formats import comparisons, spans, tables
-from posttrain.annotation.records import Item, Missing, Response, SpanError, SpanVote
+from posttrain.annotation.records import ADJUDICATION, Item, Missing, Response, SpanError, SpanVote
 from posttrain.annotation.statistics.settings import StatisticsSettings
 from posttrain.annotation.statistics.summary import summary
 from posttrain.annotation.store import accounts, items, reading
-from posttrain.annotation.store.tables import events, users, votes
+from posttrain.annotation.store.tables import events, users, verdicts, votes
 from posttrain.data.records import Prompt
 from posttrain.errors import InputError
 from tests.annotation.conftest import PASSWORD, add_person, some_items
@@ -209,7 +209,7 @@ def test_they_take_the_places_of_a_task(make_project, overlap, places_left):
 
 def test_known_answers_and_repeats_take_no_place(make_project):
     found = [item("gold", gold={(0, 1): "first"}), item("i")]
-    project = make_project(found, overlap=1)
+    project = make_project(found, overlap=2)
     said = [vote("gold", "ann", "S"), vote("i", "ann", at=1.0), vote("i", "ann", "T", at=2.0, is_repeat=True)]
     with project.store.writing() as connection:
         assert imported_votes.add_votes(connection, project, said).votes == 3
@@ -218,6 +218,10 @@ def test_known_answers_and_repeats_take_no_place(make_project):
         ("i", "first", False),
         ("i", "tie", True),
     ]
+    with project.store.reading() as connection:
+        found = reading.progress(connection, 2)
+    assert (found.num_answered, found.num_places) == (1, 2)
+    assert claim(project, add_person(project, "bob")) is not None
 
 
 def test_positions_sides_and_axes_are_put_in_order(make_project):
@@ -313,7 +317,7 @@ def test_votes_on_items_that_are_there(make_project, tmp_path):
     assert sorted(one.annotator for one in votes_of(project)) == ["ann", "eve", "eve", "eve", "eve"]
     with project.store.reading() as connection:
         detail = connection.execute(select(events.c.detail).where(events.c.kind == "import votes")).scalars().all()
-    assert detail == [{"votes": 4, "annotators": 1}, {"votes": 0, "annotators": 1}]
+    assert detail == [{"votes": num, "annotators": 1, "verdicts": 0} for num in (4, 0)]
 
 
 OTHER = Item("item-0", Prompt("prompt 0"), (Response("response 0.0"), Response("other")))
@@ -349,6 +353,33 @@ def test_types_that_the_project_does_not_know(make_project, tmp_path, mark, told
     spans.export([item("i")], [mark]).write(tmp_path / "f.jsonl")
     with pytest.raises(InputError, match=told):
         import_file(project, tmp_path / "f.jsonl", "spans", should_keep_votes=True)
+
+
+def test_final_answers_come_back_as_such(filled, tmp_path):
+    """Two to one for the first, and the final answer is the second: so it is after each way through a file."""
+    said = [
+        vote("i", "ann"),
+        vote("i", "bob"),
+        vote("i", "eve", "S"),
+        vote("i", ADJUDICATION, "S", at=0.0, seconds=0.0),
+    ]
+    project = filled([item("i")], said)
+    assert len(votes_of(project)) == 3
+    for name, ending in (("comparisons", ".jsonl"), ("table", ".csv")):
+        before, after = again(filled, tmp_path, project, name, ending)
+        assert after == before
+        assert ADJUDICATION in after
+    path = tmp_path / "again.jsonl"
+    exported(project, "comparisons").write(path)
+    second = filled()
+    assert import_file(second, path, "comparisons", should_keep_votes=True).endswith(
+        "3 votes of 3 annotators, 1 final answers"
+    )
+    for one in (project, second):
+        assert json.loads(exported(one, "majority").text)["pairs"] == [[0, 1, 2]]
+    assert import_file(second, path, "comparisons", should_keep_votes=True)
+    with second.store.reading() as connection:
+        assert len(connection.execute(select(verdicts)).all()) == 1, "the same one again is no other"
 
 
 def test_a_ranking_is_pairs_where_pairs_are_asked(make_project):

@@ -33,7 +33,18 @@ CONTRASTS = """() => {
   return low; }"""
 
 
-PATHS = ("/answers", "/guidelines", "/dashboard", "/people", "/tasks", "/export", "/log", "/login", "/join")
+PATHS = (
+    "/answers",
+    "/guidelines",
+    "/dashboard",
+    "/people",
+    "/tasks",
+    "/disputes",
+    "/export",
+    "/log",
+    "/login",
+    "/join",
+)
 
 
 def demo_project(make_project, mode="pair"):

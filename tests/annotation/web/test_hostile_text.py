@@ -18,6 +18,7 @@ PAGES = [
     "/dashboard/numbers",
     "/people",
     "/tasks",
+    "/disputes",
     "/export",
     "/log",
 ]

@@ -43,14 +43,14 @@ class _Marks(Settings):
 
 def pair_answer(form: FormData, order: Sequence[int], settings: ProjectSettings) -> dict[str, Any]:
     """Of a pair of texts or images: the choice, and whatever else the project asks."""
-    choice = _choice(field(form, "choice"), order, "choice")
+    choice = side_choice(field(form, "choice"), order, "choice")
     strength = None
     if settings.asks_strength and choice in ("first", "second"):
         given = field(form, "strength")
         if given not in ("1", "2", "3"):
             raise HTTPException(422, "Say how much better it is: 1, 2 or 3.")
         strength = int(given)
-    axes = {axis: _choice(field(form, f"axis-{number}"), order, axis) for number, axis in enumerate(settings.axes)}
+    axes = {axis: side_choice(field(form, f"axis-{number}"), order, axis) for number, axis in enumerate(settings.axes)}
     return {"choice": choice, "strength": strength, "axes": axes, "reason": field(form, "reason", MAX_REASON)}
 
 
@@ -95,7 +95,8 @@ def _one_break(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _choice(given: str, order: Sequence[int], name: str) -> Choice:
+def side_choice(given: str, order: Sequence[int], name: str) -> Choice:
+    """From left and right on the screen to first and second in the item."""
     sides: dict[str, Literal["first", "second"]] = (
         {"left": "first", "right": "second"} if order[0] < order[1] else {"left": "second", "right": "first"}
     )

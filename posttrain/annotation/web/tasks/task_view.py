@@ -48,7 +48,7 @@ def view_of(connection: Connection, project: Project, claim_id: int) -> TaskView
     row = claim_row(connection, claim_id)
     item = item_of(connection.execute(select(items).where(items.c.id == row.item)).one())
     order = tuple(row.shown)
-    numbers = _images(connection, row, project.settings.mode)
+    numbers = images_of(connection, row.item, project.settings.mode)
     responses = tuple(
         Shown(LETTERS[place], _text(item, position, numbers), numbers.get(item.responses[position].text))
         for place, position in enumerate(order)
@@ -65,10 +65,11 @@ def claim_row(connection: Connection, claim_id: int) -> Row[Any]:
     ).one()
 
 
-def _images(connection: Connection, row: Row[Any], mode: Mode) -> dict[str, int]:
+def images_of(connection: Connection, item: int, mode: Mode) -> dict[str, int]:
+    """The numbers of an item's images by their names; none where responses are texts."""
     if mode != "image_pair":
         return {}
-    found = connection.execute(select(images.c.name, images.c.id).where(images.c.item == row.item))
+    found = connection.execute(select(images.c.name, images.c.id).where(images.c.item == item))
     return {row.name: row.id for row in found}
 
 

@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from posttrain.annotation.store.migrations.kept import keep
+
 revision = "0001"
 down_revision = None
 
@@ -14,26 +16,7 @@ def upgrade() -> None:
     for make in (_people, _guidelines, _items, _votes, _claims):
         make()
     for table in KEPT:
-        _keep(table)
-
-
-def _keep(table: str) -> None:
-    """Refuse changes in the database itself, whatever program makes them."""
-    told = f"{table} never change"
-    if op.get_bind().dialect.name == "sqlite":
-        for verb in ("UPDATE", "DELETE"):
-            op.execute(
-                f"CREATE TRIGGER {table}_keep_{verb.lower()} BEFORE {verb} ON {table} "
-                f"BEGIN SELECT RAISE(ABORT, '{told}'); END"
-            )
-        return
-    op.execute(
-        f"CREATE FUNCTION {table}_keep() RETURNS trigger LANGUAGE plpgsql AS "
-        f"$$ BEGIN RAISE EXCEPTION '{told}' USING ERRCODE = 'integrity_constraint_violation'; END $$"
-    )
-    op.execute(
-        f"CREATE TRIGGER {table}_keep BEFORE UPDATE OR DELETE ON {table} FOR EACH ROW EXECUTE FUNCTION {table}_keep()"
-    )
+        keep(table)
 
 
 def _people() -> None:
