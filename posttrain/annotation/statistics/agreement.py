@@ -50,7 +50,7 @@ def alpha(
         orders = (counts, counts[::-1]) if should_exchange else (counts,)
         items.setdefault(question.item, np.zeros((len(PLACES), len(PLACES))))
         items[question.item] += coincidences(np.array(orders)).sum(0)
-    return _alpha_of_items(np.array(list(items.values())), settings, metric)
+    return alpha_of_clusters(np.array(list(items.values())), "items with two answers", settings, metric)
 
 
 def coincidences(counts: Floats) -> Floats:
@@ -121,9 +121,8 @@ def _answered_twice(votes: Iterable[Vote], axis: str) -> dict[Question, list[Ans
     return {question: given for question, given in by_question(answers(votes, axis)).items() if len(given) > 1}
 
 
-def _alpha_of_items(met: Floats, settings: StatisticsSettings, metric: Metric) -> Estimate:
-    """Of the coincidences [items, V, V]."""
-    unit = "items with two answers"
+def alpha_of_clusters(met: Floats, unit: str, settings: StatisticsSettings, metric: Metric = "nominal") -> Estimate:
+    """Alpha of the coincidences [clusters, V, V], with its interval over clusters, of which `unit` is the name."""
     if len(met) == 0:
         return missing(0, f"no {unit}")
     value = float(alpha_of(met.sum(0, keepdims=True), metric)[0])

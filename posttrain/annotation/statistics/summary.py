@@ -7,12 +7,13 @@ from posttrain.annotation.records import Item, PairVote, RankVote, SpanVote, Vot
 from posttrain.annotation.statistics import agreement, bias, consistency
 from posttrain.annotation.statistics.answers import annotators, axes
 from posttrain.annotation.statistics.bias import Bias
+from posttrain.annotation.statistics.games import WinRate, win_rates
 from posttrain.annotation.statistics.intervals import Estimate, missing
 from posttrain.annotation.statistics.labels import PairLabel, disputed, labels
 from posttrain.annotation.statistics.ratings import Ratings, ratings
 from posttrain.annotation.statistics.settings import StatisticsSettings
+from posttrain.annotation.statistics.span_agreement import SpanAgreement, span_agreement
 from posttrain.annotation.statistics.speed import Speed, speed
-from posttrain.annotation.statistics.win_rates import WinRate, win_rates
 from posttrain.data.records import Label
 
 
@@ -56,6 +57,7 @@ class Summary:
     counts: Counts
     agreement: Agreement
     axes: Mapping[str, Agreement]
+    spans: SpanAgreement
     side: Bias
     length: Bias
     speed: Speed
@@ -76,6 +78,7 @@ def summary(
         counts=_counts(items, votes),
         agreement=_agreement(votes, settings),
         axes={axis: _agreement(votes, settings, axis) for axis in axes(votes)},
+        spans=span_agreement(items, votes, settings),
         side=bias.side(votes, settings),
         length=bias.length(items, votes, settings),
         speed=speed(items, votes, settings),

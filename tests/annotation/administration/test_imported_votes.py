@@ -18,7 +18,7 @@ from posttrain.annotation.records import ADJUDICATION, Item, Missing, Response, 
 from posttrain.annotation.statistics.settings import StatisticsSettings
 from posttrain.annotation.statistics.summary import summary
 from posttrain.annotation.store import accounts, items, reading
-from posttrain.annotation.store.tables import events, users, verdicts, votes
+from posttrain.annotation.store.tables import claims, events, users, verdicts, votes
 from posttrain.data.records import Prompt
 from posttrain.errors import InputError
 from tests.annotation.conftest import PASSWORD, add_person, some_items
@@ -220,6 +220,8 @@ def test_known_answers_and_repeats_take_no_place(make_project):
     ]
     with project.store.reading() as connection:
         found = reading.progress(connection, 2)
+        slots = connection.execute(select(claims.c.is_ordinary, claims.c.slot).order_by(claims.c.vote)).all()
+    assert slots == [(False, None), (True, 0), (False, None)]
     assert (found.num_answered, found.num_places) == (1, 2)
     assert claim(project, add_person(project, "bob")) is not None
 

@@ -10,10 +10,9 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from posttrain.annotation.statistics.games import games, models, outcomes
+from posttrain.annotation.statistics.games import games, models, outcomes, win_rates
 from posttrain.annotation.statistics.ratings import _compared, bradley_terry, elo, ratings
 from posttrain.annotation.statistics.settings import StatisticsSettings
-from posttrain.annotation.statistics.win_rates import win_rates
 from tests.annotation.votes import QUICK, item, rank, vote
 
 

@@ -1,6 +1,7 @@
 """The forms of every mode, from the page to the record, without a browser."""
 
 import json
+import re
 
 import pytest
 
@@ -111,6 +112,20 @@ def test_marks_that_cannot_be(make_project, marks):
     project, ann = start(make_project, [SPANS], mode="spans")
     assert ann.answer(ann.task(), marks=marks).status_code == 422
     assert votes_of(project) == []
+
+
+def test_the_dashboard_says_how_far_marks_agree(make_project):
+    """Both mark the first word, and one the second too: the example of statistics/test_span_agreement.py."""
+    text = Item("i", SPANS.prompt, (Response("aa bb"),))
+    project = make_project([text], mode="spans", overlap=2)
+    app = app_of(project)
+    for name, errors in (("ann", [(0, 2, "Irrelevant")]), ("bob", [(0, 2, "Irrelevant"), (3, 5, "Incoherent")])):
+        person = Person(app).enter(project, name)
+        marks = [{"start": start, "end": end, "type": kind} for start, end, kind in errors]
+        assert person.answer(person.task(), marks=json.dumps({"errors": marks})).status_code == 303
+    html = Person(app).enter(project, "admin", "admin").get("/dashboard").text
+    assert re.search(r"α of types of errors, by character</span><b>0\.30</b>", html)
+    assert re.search(r"α of wrong or not, by character</span><b>-0\.17</b>", html)
 
 
 def test_marks_are_kept_in_the_order_of_the_text(make_project):
