@@ -1,8 +1,9 @@
 """Files into a project and out of it; the formats themselves are in `formats/`."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from posttrain.annotation.administration import imported_votes
+from posttrain.annotation.administration import imported_items, imported_votes, samples
 from posttrain.annotation.formats import responses
 from posttrain.annotation.formats.catalogue import FORMATS
 from posttrain.annotation.formats.exchange import Exported, Imported
@@ -31,10 +32,28 @@ def import_file(project: Project, path: Path, format: str, *, should_keep_votes:
         _check_images(project, {response.text for item in found.items for response in item.responses})
     if should_keep_votes:
         return _import_votes(project, path, found)
-    with project.store.writing() as connection:
-        num = add(connection, found.items, settings.mode, project.secret, settings.random_share)
-    told = f"{path}: {len(found.items)} items, {num} tasks"
+    told = _add_items(project, found, (path,))
     return f"{told}; the {len(found.votes)} votes of the file were left (--votes keeps them)" if found.votes else told
+
+
+def import_samples(project: Project, paths: Sequence[Path], models: Sequence[str]) -> str:
+    """Add what several models answered to the same prompts, a file each, as one item of each prompt; says what it did.
+
+    `models` are their names, one for each file; without them the files' own.
+    """
+    least = 1 if project.settings.mode == "spans" else 2
+    found = samples.read(paths, models, least)
+    if project.settings.mode == "image_pair":
+        _check_images(project, {response.text for item in found.items for response in item.responses})
+    return _add_items(project, found, paths)
+
+
+def _add_items(project: Project, found: Imported, paths: Sequence[Path]) -> str:
+    settings = project.settings
+    with project.store.writing() as connection:
+        new = imported_items.with_free_ids(connection, found, paths[0])
+        num = add(connection, new.items, settings.mode, project.secret, settings.random_share)
+    return f"{', '.join(map(str, paths))}: {len(found.items)} items, {num} tasks"
 
 
 def _import_votes(project: Project, path: Path, found: Imported) -> str:
@@ -42,7 +61,8 @@ def _import_votes(project: Project, path: Path, found: Imported) -> str:
         raise InputError(f"{path}: holds no votes; import it without --votes, or give its --format")
     try:
         with project.store.writing() as connection:
-            new, there = imported_votes.split_known(connection, found.items)
+            found = imported_items.with_free_ids(connection, found, path)
+            new, there = imported_items.split_known(connection, found.items)
             settings = project.settings
             num = add(connection, new, settings.mode, project.secret, settings.random_share)
             kept = imported_votes.add_votes(connection, project, found.votes)

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from posttrain.errors import InputError
+
 log = logging.getLogger(__name__)
 
 MODES = ("pair", "rank", "spans", "image_pair")
@@ -81,7 +83,20 @@ def _add_address(parser: argparse.ArgumentParser) -> None:
 def _describe_files(action: AddAction) -> None:
     read = action("import", _import, "Add items to a project.")
     read.add_argument("folder", type=Path, metavar="FOLDER", help="a project")
-    read.add_argument("file", type=Path, metavar="FILE", help="prompts with 2 to 8 responses each")
+    read.add_argument(
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="prompts with 2 to 8 responses each; or several files, of what a model each answered to the same prompts",
+    )
+    read.add_argument(
+        "--model-name",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of the model that wrote a file's responses, once for each file (of several: the files' own names)",
+    )
     read.add_argument("--format", choices=FORMATS, default="responses", help="(%(default)s)")
     read.add_argument("--votes", action="store_true", help="keep the votes of the file too, as of annotators elsewhere")
 
@@ -185,11 +200,16 @@ def _simulate(arguments: argparse.Namespace) -> None:
 
 
 def _import(arguments: argparse.Namespace) -> None:
-    from posttrain.annotation.exchange import import_file
+    from posttrain.annotation.exchange import import_file, import_samples
     from posttrain.annotation.project import open_project
 
-    project = open_project(arguments.folder)
-    print(import_file(project, arguments.file, arguments.format, should_keep_votes=arguments.votes))
+    project, files = open_project(arguments.folder), arguments.files
+    if len(files) == 1 and not arguments.model_name:
+        print(import_file(project, files[0], arguments.format, should_keep_votes=arguments.votes))
+    elif arguments.format != "responses" or arguments.votes:
+        raise InputError("--format, --votes: files of these are imported one by one, and without --model-name")
+    else:
+        print(import_samples(project, files, arguments.model_name))
 
 
 def _choose(arguments: argparse.Namespace) -> None:

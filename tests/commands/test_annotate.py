@@ -46,6 +46,31 @@ def test_from_items_to_a_file_to_train_on(tmp_path, capsys):
     assert capsys.readouterr().out.count("3 items, 9 votes, 2 people") == 2
 
 
+def test_samples_of_several_models_become_items(tmp_path, capsys):
+    """Rows are written by the function that `posttrain sample` writes them with."""
+    from posttrain.commands import sample
+    from posttrain.data.records import Prompt
+
+    folder, paths = str(tmp_path / "p"), [tmp_path / f"{name}.jsonl" for name in ("sft", "ppo")]
+    prompts = [Prompt(f"p{n}", f"i{n}", ("ref",), {"fact": [n]}) for n in range(3)]
+    for path, texts in zip(paths, (["a"], ["b", "c"]), strict=True):
+        path.write_text("".join(json.dumps(sample._row(prompt, texts)) + "\n" for prompt in prompts))
+    assert cli.main(["annotate", "init", folder, "--mode", "rank"]) == 0
+    assert cli.main(["annotate", "import", folder, *map(str, paths)]) == 0
+    assert "ppo.jsonl: 3 items, 3 tasks" in capsys.readouterr().out
+    out = tmp_path / "out.jsonl"
+    assert cli.main(["annotate", "export", folder, "--format", "responses", "--out", str(out)]) == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(row["id"], row["references"], row["facts"]) for row in rows] == [
+        (f"i{n}", ["ref"], {"fact": [n]}) for n in range(3)
+    ]
+    assert [sorted(zip(row["models"], row["responses"], strict=True)) for row in rows] == [
+        [("ppo", "b"), ("ppo", "c"), ("sft", "a")]
+    ] * 3
+    assert cli.main(["annotate", "import", folder, *map(str, paths), "--format", "trl"]) == 2
+    assert "one by one" in capsys.readouterr().err
+
+
 def test_items_are_scored_and_the_next_pairs_are_chosen(tmp_path, capsys):
     """What `export --format responses` writes of items without votes is what `posttrain score` reads."""
     from posttrain.commands import score

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, func, insert, select, update
 
 from posttrain.annotation.project import Project
-from posttrain.annotation.records import ADJUDICATION, Item, Mode, PairVote, RankVote, SpanVote, Vote
+from posttrain.annotation.records import ADJUDICATION, Mode, PairVote, RankVote, SpanVote, Vote
 from posttrain.annotation.statistics.answers import OPPOSITE, in_order, pair_votes
 from posttrain.annotation.store import accounts, verdicts
 from posttrain.annotation.store.claims import new_key
@@ -77,23 +77,6 @@ def add_votes(connection: Connection, project: Project, found: Sequence[Vote]) -
         "votes that were there already": len(latest) - len(new),
     }
     return Kept(**counts, left_out={reason: num for reason, num in left_out.items() if num})
-
-
-def split_known(connection: Connection, found: Iterable[Item]) -> tuple[list[Item], list[Item]]:
-    """(items that are new, items that are there). InputError for one that is there with other texts."""
-    rows = {row.name: row for row in connection.execute(select(items.c.name, items.c.prompt, items.c.responses))}
-    new, there = [], []
-    for item in found:
-        row = rows.get(item.id)
-        (new if row is None else there).append(item)
-        if row is not None and (row.prompt["text"], [each["text"] for each in row.responses]) != (
-            item.prompt.text,
-            [response.text for response in item.responses],
-        ):
-            raise InputError(
-                f"item {item.id!r}: is in the project already, with another prompt or other responses; name them apart"
-            )
-    return new, there
 
 
 def _said(vote: Vote, mode: Mode) -> list[_Said]:

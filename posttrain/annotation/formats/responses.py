@@ -4,7 +4,8 @@
 
 with the optional "id", "references" and "facts" of prompts, "models" (who wrote each response, never shown), "gold"
 (known answers [[first, second, "first" | "second" | "tie" | "both_bad"], ...], positions from 0) and "arm"
-("random" or "active"). Responses may be empty: a model may have ended at once. Votes are not in this file.
+("random" or "active"). Responses may be empty: a model may have ended at once. A row may have one "response" instead
+where one is enough. Votes are not in this file.
 """
 
 from collections.abc import Iterable, Sequence
@@ -36,10 +37,9 @@ def export(items: Iterable[Item], votes: Iterable[Vote] = ()) -> Exported:
 
 def read(path: Path | str, least_responses: int = 2) -> Imported:
     """`least_responses` is 1 where spans of single responses are to be marked."""
-    found, seen, prompts_seen = [], {}, {}
+    found, seen = [], ({}, {})
     for number, where, row in read_numbered(Path(path)):
-        check_names(row, where, ("prompt", "responses"), (*prompt_jsonl.PROMPT_DETAILS, "models", "gold", "arm"))
-        found.append(from_row(row, number, where, (seen, prompts_seen), least_responses))
+        found.append(from_row(row, number, where, seen, least_responses))
     return Imported(tuple(take(found, None, Path(path))))
 
 
@@ -58,8 +58,12 @@ def to_row(item: Item) -> dict[str, Any]:
 def from_row(
     row: Row, number: int, where: Where, seen: tuple[dict[str, Where], dict[str, Where]], least_responses: int
 ) -> Item:
+    form = "response" if "response" in row and "responses" not in row else "responses"
+    check_names(row, where, ("prompt", form), (*prompt_jsonl.PROMPT_DETAILS, "models", "gold", "arm"))
     prompt = prompt_jsonl.prompt_of(row, where, seen[1])
-    texts = [as_text(found, where, f"responses[{i}]", True) for i, found in enumerate(items(row, where, "responses"))]
+    given = items(row, where, form) if form == "responses" else [row[form]]
+    names = [form] if form == "response" else [f"{form}[{i}]" for i in range(len(given))]
+    texts = [as_text(found, where, name, True) for found, name in zip(given, names, strict=True)]
     models = _models(row, where, len(texts))
     responses = tuple(Response(text, model) for text, model in zip(texts, models, strict=True))
     return Item(

@@ -192,14 +192,18 @@ def test_spans_have_no_disputes(make_project):
 
 
 def test_many_are_shown_a_few_at_a_time(make_project):
-    project = make_project(some_items(13), overlap=2)
+    project = make_project(some_items(13), overlap=3)
     with project.store.writing() as connection:
-        said = [vote(f"item-{n}", name, choice) for n in range(13) for name, choice in (("ann", "F"), ("bob", "S"))]
+        said = [vote(f"item-{n}", name, choice) for n in range(13) for name, choice in ("aF", "bS", "cF")]
         imported_votes.add_votes(connection, project, said)
     admin = Person(app_of(project)).enter(project, "admin", "admin")
     html = admin.get("/disputes").text
     assert html.count("<article") == 10
     assert "3 more come after these" in html
+    assert "Decided" not in html
+    for article in html.split("<article")[1:]:
+        letters = ("A", "B") if article.index(".0</div>") < article.index(".1</div>") else ("B", "A")
+        assert f"2 × {letters[0]} is better, 1 × {letters[1]} is better" in article
 
 
 def test_the_order_of_the_page_is_no_models(make_project):

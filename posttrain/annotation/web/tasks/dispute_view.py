@@ -83,7 +83,7 @@ def _view(
     return Dispute(
         f"/disputes/{row.id}/{question.first}/{question.second}",
         reading_of(item.prompt),
-        tuple(Shown(LETTERS[place], "" if numbers else text, numbers.get(text)) for place, text in enumerate(texts)),
+        tuple(Shown(LETTERS[place], text, numbers.get(text)) for place, text in enumerate(texts)),
         tuple(counts.most_common()),
         tuple(_reasons(votes, question)),
         _as_shown(verdict.choice, order) if verdict else "",
