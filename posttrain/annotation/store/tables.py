@@ -1,9 +1,9 @@
 """The tables of an annotation project. Names of people are unique; everything that was said is only ever added to.
 
 A claim is the right of one annotator to answer one task: `slot` is one of the task's `overlap` places, and two
-UNIQUE constraints make the overlap exact whatever runs at the same time. A claim whose lease ran out and whose place
-was taken keeps its row with no slot. A vote counts if a claim that points to it has a slot, or is of a gold or
-repeated task; undone and late votes stay in `votes` and no counted claim points to them.
+UNIQUE constraints make the overlap exact whatever runs at the same time; only files of votes may bring more. A claim
+whose lease ran out and whose place was taken keeps its row with no slot. A vote counts if a claim that points to it has
+a slot, or is of a gold or repeated task; undone and late votes stay in `votes` and no counted claim points to them.
 """
 
 from sqlalchemy import (

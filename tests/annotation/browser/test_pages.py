@@ -1,14 +1,19 @@
 """How pages look and behave: contrast, narrow screens, zoom, hostile text, a server that goes away."""
 
 import pytest
+from sqlalchemy import select
 
 from posttrain.annotation import demo
+from posttrain.annotation.administration import imported_votes
 from posttrain.annotation.records import Item, Response
 from posttrain.annotation.serving import served
 from posttrain.annotation.store import guidance, items, reading
+from posttrain.annotation.store.tables import verdicts
+from posttrain.annotation.store.verdicts import read_verdicts
 from posttrain.data.records import Prompt
 from tests.annotation.browser.test_keyboard import press, votes_of
 from tests.annotation.conftest import PASSWORD, add_person, some_items
+from tests.annotation.votes import vote
 from tests.annotation.web.payloads import SCRIPTS
 
 CONTRASTS = """() => {
@@ -86,6 +91,29 @@ def test_a_page_without_a_session_leads_to_the_login_and_back(make_project, open
     page.press("[name=password]", "Enter")
     page.wait_for_url("**/answers?from=mail")
     page.wait_for_selector("text=My answers")
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 320)])
+def test_a_final_answer_is_given_by_its_button_only(make_project, open_page, scheme, width):
+    project = make_project(demo.items(3, 0, num_gold=0), overlap=2)
+    with project.store.writing() as connection:
+        said = [vote(f"scene-{n}", name, choice, reason="why") for n in range(3) for name, choice in ("aF", "bS")]
+        imported_votes.add_votes(connection, project, said)
+    page = open_page(project, "admin", "admin", color_scheme=scheme, viewport={"width": width, "height": 800})
+    page.goto("/disputes")
+    page.fill("[name=reason] >> nth=0", "I looked it up")
+    page.press("[name=reason] >> nth=0", "Enter")
+    page.click("article button[value=tie] >> nth=0")
+    page.wait_for_selector("text=Decided")
+    with project.store.reading() as connection:
+        assert [(one.choice, one.reason) for one in read_verdicts(connection)] == [("tie", "I looked it up")]
+        choices = connection.execute(select(verdicts.c.choice)).scalars().all()
+    assert choices == ["tie"], "Enter alone gave no answer"
+    page.click("summary:has-text('Tie')")
+    assert page.evaluate(CONTRASTS) == []
+    assert page.evaluate("() => document.documentElement.scrollWidth - innerWidth") <= 0
+    page.click("text=Take the final answer back")
+    page.wait_for_function("() => document.querySelectorAll('main article[aria-label]').length === 3")
 
 
 def test_everything_can_be_reached_with_the_tab_key(make_project, open_page):
