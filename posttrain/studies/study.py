@@ -13,10 +13,17 @@ from typing import Any
 
 from rich.console import Console
 
-from posttrain import config, durable_files
+from posttrain import config, durable_files, run
 from posttrain.config import resolved
-from posttrain.frontier.parts import finish, finished, refuse_other_contents, train_model
-from posttrain.frontier.plan import Place, PlannedRun, mark_of
+from posttrain.data.jsonl import read_rows
+from posttrain.studies.parts import (
+    Place,
+    PlannedRun,
+    finish,
+    finished,
+    mark_of,
+    refuse_other_contents,
+)
 from posttrain.training.run_folder import RunLock
 
 STUDY = "study.json"
@@ -82,8 +89,8 @@ class Study:
         found = finished(place.folder, mark)
         if found is None:
             self.say(name)
-            run = settings.model_copy(update={"out": str(place.folder)})
-            _, seconds = train_model(PlannedRun(name, place, run))
+            settings = settings.model_copy(update={"out": str(place.folder)})
+            _, seconds = train_model(PlannedRun(name, place, settings))
             found = finish(place.folder, mark, seconds, {})
         return self._made(name, place, found)
 
@@ -93,3 +100,17 @@ class Study:
 
     def say(self, text: str) -> None:
         self.console.print(f"[bold]{text}[/bold]", highlight=False)
+
+
+def train_model(planned: PlannedRun) -> tuple[Path, float]:
+    """The trained model's folder, and the seconds of its training, those before a stop included.
+
+    A run that was stopped goes on from its newest checkpoint.
+    """
+    folder = planned.place.folder
+    if (folder / "config.yaml").exists():
+        run.resume(folder)
+    else:
+        run.train(planned.run, folder)
+    *_, (_, last) = read_rows(folder / "timings.jsonl")
+    return folder / "model", last["seconds"]
