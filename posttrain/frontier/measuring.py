@@ -17,7 +17,7 @@ from posttrain.frontier.settings import FrontierConfig
 from posttrain.interfaces import Reward
 from posttrain.models.language_model import kl_per_token
 from posttrain.rollouts import in_process
-from posttrain.studies.measuring import BATCH, build_reward, interval, judged_texts, prompt_rows
+from posttrain.studies.measuring import BATCH, build_reward, interval, judged_texts, prompt_rows, prompts_from
 from posttrain.training.distributed import start_ranks
 
 NUMBERS = {
@@ -33,9 +33,8 @@ class Bench:
     def __init__(self, config: FrontierConfig, plan: Plan) -> None:
         self.config, self.plan = config, plan
         self.sft, self.start = load_frozen(str(plan.runs["sft"].place.folder / "model"))
-        self.rows = prompt_rows(
-            config.measuring.prompts, self.start, config.sft.data, "measuring.prompts", config.max_new_tokens
-        )
+        records = prompts_from(config.measuring.prompts, "measuring.prompts")
+        self.rows = prompt_rows(records, self.start, config.sft.data, "measuring.prompts", config.max_new_tokens)
         self.rewards = {
             "gold": build_reward(plan.gold, "gold", self.start),
             "learned": build_reward(plan.learned, "learned", self.start),

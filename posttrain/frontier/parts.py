@@ -21,7 +21,7 @@ from posttrain.frontier.measuring import Bench
 from posttrain.frontier.plan import Plan
 from posttrain.frontier.settings import FrontierConfig
 from posttrain.functional.response_statistics import repeated_share
-from posttrain.studies.measuring import build_reward, prompt_rows, sampled
+from posttrain.studies.measuring import build_reward, prompt_rows, prompts_from, sampled
 from posttrain.studies.parts import PlannedRun, finish, finished
 from posttrain.studies.study import train_model
 from posttrain.worlds.reviews import annotators
@@ -46,7 +46,8 @@ def make_preferences(config: FrontierConfig, plan: Plan) -> dict[str, Any]:
         return found
     started = time.perf_counter()
     model, start = load_frozen(str(plan.runs["sft"].place.folder / "model"))
-    rows = prompt_rows(config.labels.prompts, start, config.sft.data, "labels.prompts", config.max_new_tokens)
+    records = prompts_from(config.labels.prompts, "labels.prompts")
+    rows = prompt_rows(records, start, config.sft.data, "labels.prompts", config.max_new_tokens)
     num_held_out, k = config.labels.num_held_out, config.labels.samples_per_prompt
     if num_held_out >= len(rows):
         raise InputError(f"labels.num_held_out: {num_held_out} of {len(rows)} prompts leave none to learn from")

@@ -35,23 +35,31 @@ def build_reward(choice: Choice, name: str, start: Pretrained) -> Reward:
     return choice.plugin.build(choice.settings, name, start.tokenizer, start_ranks().device)
 
 
-def prompt_rows(choice: SourceChoice, start: Pretrained, data: DataSettings, where: str, room: int) -> list[Tokenized]:
-    """The prompts of a source, within the limits of `data`; InputError where they leave no room for a response."""
+def prompts_from(choice: SourceChoice, where: str) -> list[Prompt]:
     records = [prompt_of(record) for record in choice.plugin.load(choice.settings)]
     if not records:
         raise InputError(f"{where}: source {choice.name} gave no records")
+    return records
+
+
+def prompt_rows(
+    records: Sequence[Prompt], start: Pretrained, data: DataSettings, where: str, room: int
+) -> list[Tokenized]:
+    """The prompts within the limits of `data`; InputError where they leave no room for a response."""
     rows = tokenized(records, start, data, where)
     check_positions(start.model.config, [(len(row.prompt), room) for row in rows], where, "lower max_new_tokens")
     return rows
 
 
 def sampled(
-    model: LanguageModel, start: Pretrained, rows: Sequence[Tokenized], num_samples: int, max_new_tokens: int, seed: int
-) -> Iterator[Rollout]:
-    """`num_samples` responses to each prompt at temperature 1, some prompts at a time."""
+    model: LanguageModel, start: Pretrained, rows: Sequence[Tokenized], num_samples: int, max_new_tokens: int,
+    seed: int, temperature: float = 1.0,
+) -> Iterator[Rollout]:  # fmt: skip
+    """`num_samples` responses to each prompt, some prompts at a time."""
     settings = in_process.Config(
-        max_new_tokens=max_new_tokens, samples_per_prompt=num_samples, is_greedy=False, seed=seed
-    )
+        max_new_tokens=max_new_tokens, samples_per_prompt=num_samples, is_greedy=False, seed=seed,
+        temperature=temperature,
+    )  # fmt: skip
     engine = in_process.build(settings, model, start)
     at_once = max(1, ROWS_AT_ONCE // num_samples)
     for step, first in enumerate(range(0, len(rows), at_once)):

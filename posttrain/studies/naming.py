@@ -21,10 +21,15 @@ def given_of_study(run: RunConfig) -> str | None:
 
 
 class Names:
-    """The parts that a study can have, `known`, and where those are that it has made by now."""
+    """The parts that a study can have, `known`, and where those are that it has made by now.
 
-    def __init__(self, known: Sequence[str], made: Mapping[str, Place], study: str) -> None:
-        self.known, self.made, self.study = known, made, study
+    `elsewhere` has names of models that no part has made: what stands for `sft/model`, say.
+    """
+
+    def __init__(
+        self, known: Sequence[str], made: Mapping[str, Place], study: str, elsewhere: Mapping[str, str] | None = None
+    ) -> None:
+        self.known, self.made, self.study, self.elsewhere = known, made, study, elsewhere or {}
 
     def planned(self, name: str, run: RunConfig, seed: int, num_threads: int | None, folder: Path) -> PlannedRun:
         """The run in a folder below `folder`. InputError where it names a part that is not made by then."""
@@ -51,6 +56,9 @@ class Names:
         part, slash, rest = value.partition("/") if isinstance(value, str) else ("", "", "")
         if key not in NAMING or not slash or part not in self.known:
             return value
+        if part not in self.made and value in self.elsewhere:
+            named[part] = self.elsewhere[value]
+            return self.elsewhere[value]
         if part not in self.made:
             there = ", ".join(self.made) or "nothing"
             raise InputError(

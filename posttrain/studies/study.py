@@ -86,12 +86,16 @@ class Study:
         values = json.dumps(resolved(settings.model_copy(update={"out": None, "num_threads": None})), sort_keys=True)
         mark = mark_of(name, values.replace(inside, "").replace(str(self.out), ""), [it.place.mark for it in inputs])
         place = Place(self.out / f"{name}-{mark}", mark)
-        found = finished(place.folder, mark)
+        return self.run(PlannedRun(name, place, settings.model_copy(update={"out": str(place.folder)})))
+
+    def run(self, planned: PlannedRun) -> Made:
+        """A run whose place is known."""
+        name, place = planned.name, planned.place
+        found = finished(place.folder, place.mark)
         if found is None:
             self.say(name)
-            settings = settings.model_copy(update={"out": str(place.folder)})
-            _, seconds = train_model(PlannedRun(name, place, settings))
-            found = finish(place.folder, mark, seconds, {})
+            _, seconds = train_model(planned)
+            found = finish(place.folder, place.mark, seconds, {})
         return self._made(name, place, found)
 
     def _made(self, name: str, place: Place, found: Mapping[str, Any]) -> Made:
