@@ -97,7 +97,7 @@ def print_table(results: Mapping[str, Any], console: Console) -> None:
         if judge is not None:
             against = results["win_rates"][judge]
             cells.append(_cell(against[place][0] if place < len(against) else None, 2))
-        table.add_row(Text(name), *cells, _cell(newest.get(place), 3))
+        table.add_row(Text(name), *cells, _cell(newest.get(place), 2))
     console.print(table)
 
 
@@ -105,7 +105,7 @@ COLUMNS = (
     ("gold", "gold\nreward", 3),
     ("judge", "neutral\njudge", 2),
     ("learned", "reward\nmodel", 2),
-    ("kl", "KL to\nfirst", 2),
+    ("kl", "KL to\nfirst", 1),
 )
 """Of the table: keys, titles and decimals."""
 SHORT = {"gold": "gold", "judge": "judge", "learned": "model"}
