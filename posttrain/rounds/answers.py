@@ -27,6 +27,14 @@ Answered = tuple[Prompt, tuple[str, ...]]
 """A prompt and the answers to it."""
 
 
+def distinct(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Each text once, where it comes first: no prompt serves two rounds, or learning and what is held out."""
+    found: dict[str, Prompt] = {}
+    for prompt in prompts:
+        found.setdefault(prompt.text, prompt)
+    return list(found.values())
+
+
 def sample(
     model: str, prompts: Sequence[Prompt], data: DataSettings, num_samples: int, max_new_tokens: int, seed: int,
     temperature: float = 1.0,

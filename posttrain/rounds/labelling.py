@@ -12,7 +12,7 @@ from posttrain.errors import InputError
 from posttrain.models.loading import Pretrained
 from posttrain.reading.config_reading import Choice
 from posttrain.rounds import answers, people
-from posttrain.rounds.answers import Answered
+from posttrain.rounds.answers import Answered, distinct
 from posttrain.rounds.settings import IterateConfig, JudgeModelSettings
 from posttrain.studies.measuring import build_reward, prompts_from
 from posttrain.worlds.grounded_qa.annotators import Config as AnnotatorSettings
@@ -28,20 +28,20 @@ class Labelling:
     should_wait: bool
     console: Console
 
-    def label(self, name: str, folder: Path, answered: Sequence[Answered], num_held_out: int) -> Mapping[str, Any]:
-        """train.jsonl and held_out.jsonl in `folder`, and what is known of them. `name` is shown to people."""
+    def label(self, folder: Path, answered: Sequence[Answered], num_held_out: int, project: Path) -> Mapping[str, Any]:
+        """train.jsonl and held_out.jsonl in `folder`, and what is known of them. `project` is where people work."""
         gold = self.scores(self.reward("gold"), answered)
-        compared = self._compared(name, folder, answered, gold)
+        compared = self._compared(project, answered, gold)
         held_out = [prompt for prompt, _ in answered[-num_held_out:]]
         known = None if gold is None else _by_prompt(compared, answered, gold)
         return answers.write_labels(folder, compared, held_out, known)
 
     def _compared(
-        self, name: str, folder: Path, answered: Sequence[Answered], gold: list[list[float]] | None
+        self, project: Path, answered: Sequence[Answered], gold: list[list[float]] | None
     ) -> list[Comparison]:
         labels = self.config.labels
         if labels.people is not None:
-            return people.collect(folder, name, answered, labels.people, self.should_wait, self.console)
+            return people.collect(project, answered, labels.people, self.should_wait, self.console)
         if labels.judge is not None:
             scores = self.scores(self.reward("labels.judge"), answered)
             assert scores is not None, "its reward is there where its settings are"
@@ -52,7 +52,7 @@ class Labelling:
 
     def for_the_judge(self, folder: Path, policy: str, own: JudgeModelSettings) -> Mapping[str, Any]:
         """train.jsonl and evaluation.jsonl of the neutral judge."""
-        prompts = prompts_from(own.prompts, "judge_model.prompts")
+        prompts = distinct(prompts_from(own.prompts, "judge_model.prompts"))
         if own.num_held_out >= len(prompts):
             raise InputError(f"judge_model.num_held_out: {own.num_held_out} of {len(prompts)} leave none to learn from")
         room, seed = self.config.max_new_tokens, self.config.seed

@@ -6,8 +6,9 @@ a loop that was stopped, or waits for people, goes on when the same command is g
 
     OUT/results.json  evolution.png  win_rates.png  report.html
     OUT/base-MARK  sft-MARK  judge_labels-MARK  judge_model-MARK
-    OUT/round1-answers-MARK  round1-labels-MARK  round1-preferences-MARK  round1-reward_model-MARK  round1-best-MARK
-    OUT/round1-METHOD-MARK  round1-measured-MARK  round1-judged-MARK  accuracy1-0-MARK  (round, policy)
+    OUT/round1-answers-MARK  round1-people-MARK  round1-labels-MARK  round1-preferences-MARK
+    OUT/round1-reward_model-MARK  round1-best-MARK  round1-METHOD-MARK  round1-measured-MARK  round1-judged-MARK
+    OUT/accuracy1-0-MARK                  of round 1's reward model on samples of policy 0
 """
 
 import json
@@ -26,16 +27,16 @@ from posttrain.errors import InputError
 from posttrain.figures import rounds as pictures
 from posttrain.machine import describe_machine
 from posttrain.models.loading import locate
-from posttrain.reading.config_reading import Choice, ChoiceOf
-from posttrain.reading.config_sections import SourceChoice
+from posttrain.reading.config_reading import Choice
 from posttrain.rounds import answers, people
+from posttrain.rounds.answers import distinct
 from posttrain.rounds.labelling import Labelling
-from posttrain.rounds.measuring import Bench, read_columns
+from posttrain.rounds.measuring import Bench, learned_by, read_columns
 from posttrain.rounds.results import accuracy, print_table, summarize
-from posttrain.rounds.settings import IterateConfig
+from posttrain.rounds.settings import IterateConfig, written
 from posttrain.studies.measuring import prompts_from
 from posttrain.studies.naming import Names
-from posttrain.studies.parts import Place
+from posttrain.studies.parts import Place, mark_of
 from posttrain.studies.study import Made, Study
 from posttrain.training.signals import Interrupted
 
@@ -50,12 +51,12 @@ def main(config: IterateConfig, out: Path, should_wait: bool = True) -> None:
     """Everything that is missing in `out`; ends with results.json, two pictures, report.html and a table."""
     if config.labels.people is not None:
         people.check(config.labels.people)
-    prompts = prompts_from(config.labels.prompts, "labels.prompts")
+    prompts = distinct(prompts_from(config.labels.prompts, "labels.prompts"))
     needed = config.labels.prompts_per_round * len(config.rounds) + config.labels.num_after_last
     if len(prompts) < needed:
         raise InputError(
             f"labels.prompts: the rounds answer {needed} prompts, and source {config.labels.prompts.name} gives "
-            f"{len(prompts)}; raise its num, or lower prompts_per_round"
+            f"{len(prompts)} different ones; raise its num, or lower prompts_per_round"
         )
     study = Study(out)
     lock = study.lock(config.model_dump(mode="json"))
@@ -145,7 +146,7 @@ class Rounds:
         measured = [it.folder for it in self.measured]
         self.judged.append(
             self.study.part(f"round{number}-judged", "", [*self.measured, reward_model],
-                            lambda _: self.bench.judge_again(learned_by(reward_model), measured))
+                            lambda _: self.bench.judge_again(learned_by(reward_model.model), measured))
         )  # fmt: skip
 
     def _label(self, number: int) -> Made:
@@ -163,19 +164,25 @@ class Rounds:
             answers.write_answers(folder, answers.sample(policy, prompts, self._limits, k, room, seed))
             return {"num": num}
 
-        which = [_written(config.prompts), first, num, config.samples_per_prompt, *self._sampling, seed]
+        which = [written(config.prompts), first, num, config.samples_per_prompt, *self._sampling, seed]
         answered = self.study.part(f"round{number}-answers", which, self.policies[-1:], sample)
         who = [self._mark("gold"), self._mark("labels.judge"), num_held_out, self.config.seed,
                config.model_dump(mode="json", include={"simulated", "judge", "people"})]  # fmt: skip
-        name = f"policy {number - 1}"
+        project = self._project(number, answered)
         made = self.study.part(
             f"round{number}-labels", who, [answered],
-            lambda folder: self.labelling.label(name, folder, answers.read_answers(answered.folder), num_held_out),
+            lambda folder: self.labelling.label(folder, answers.read_answers(answered.folder), num_held_out, project),
         )  # fmt: skip
         self.labels.append(made)
         for of_round in range(1, len(self.reward_models) + 1):
             self._compare(of_round, number - 1, made)
         return answered
+
+    def _project(self, number: int, answered: Made) -> Path:
+        """Of people. What they are asked makes it another one, and how their votes are counted does not."""
+        own = self.config.labels.people
+        asked = None if own is None else own.model_dump(mode="json", exclude={"voices"})
+        return self.study.out / f"round{number}-people-{mark_of(answered.place.mark, asked)}"
 
     def _compare(self, of_round: int, samples_of: int, labels: Made) -> None:
         """How a round's reward model orders held-out samples of a policy; those of the newest one tell the most."""
@@ -183,7 +190,7 @@ class Rounds:
         held_out = answers.read_labels(labels.folder / "held_out.jsonl")
         found = self.study.part(
             f"accuracy{of_round}-{samples_of}", "", [model, labels],
-            lambda _: self.bench.agreement(learned_by(model), held_out),
+            lambda _: self.bench.agreement(learned_by(model.model), held_out),
         )  # fmt: skip
         share = accuracy(found.facts["correct"], self.config.seed)
         if share is not None:
@@ -195,7 +202,7 @@ class Rounds:
 
         def make(folder: Path) -> Mapping[str, Any]:
             asked = answers.read_answers(answered.folder)[:-num_held_out]
-            scores = self.labelling.scores(learned_by(reward_model), asked)
+            scores = self.labelling.scores(learned_by(reward_model.model), asked)
             assert scores is not None, "there is a reward"
             return answers.write_best(folder, asked, scores)
 
@@ -211,7 +218,7 @@ class Rounds:
 
     def _measure(self, number: int) -> None:
         policy = self._policy
-        how = [self._mark("gold"), self._mark("judge"), _written(self.config.measuring.prompts), *self._sampling,
+        how = [self._mark("gold"), self._mark("judge"), written(self.config.measuring.prompts), *self._sampling,
                self.config.seed]  # fmt: skip
         inputs = [*self.policies[:1], *self.policies[-1:]]
         self.measured.append(
@@ -264,7 +271,8 @@ class Rounds:
 
     @property
     def _sampling(self) -> list[Any]:
-        return [self.config.max_new_tokens, self.config.start, self._limits.max_prompt_tokens]
+        limits = self._limits.model_dump(mode="json", include={"max_prompt_tokens", "prompt_truncation"})
+        return [self.config.max_new_tokens, self.config.start, limits]
 
     def _write(self) -> dict[str, Any]:
         """results.json with what is known by now."""
@@ -287,12 +295,3 @@ class Rounds:
         with durable_files.faults_named(path, "make room, then run the same command again"):
             durable_files.replace_text(path, json.dumps(results, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
         return results
-
-
-def learned_by(reward_model: Made) -> Choice:
-    """A trained reward model as a reward."""
-    return ChoiceOf(("rewards",), key="kind").parse({"kind": "sequence_model", "model": str(reward_model.model)})
-
-
-def _written(choice: SourceChoice) -> dict[str, Any]:
-    return {"source": choice.name, **choice.settings.model_dump(mode="json")}

@@ -14,7 +14,7 @@ from posttrain.data.records import Comparison, Prompt
 from posttrain.evaluation.evaluate import generate_and_measure
 from posttrain.interfaces import Reward
 from posttrain.models.language_model import kl_per_token
-from posttrain.reading.config_reading import Choice
+from posttrain.reading.config_reading import Choice, ChoiceOf
 from posttrain.rollouts import in_process
 from posttrain.rounds.answers import Answered, scores_of
 from posttrain.studies.measuring import BATCH, build_reward, prompt_rows
@@ -86,3 +86,8 @@ def read_columns(folder: Path) -> dict[str, list[float]]:
     """The numbers of RESPONSES, in the order of the prompts."""
     rows = [row for _, row in read_rows(folder / RESPONSES)]
     return {name: [row[name] for row in rows] for name in rows[0] if name not in ("prompt", "response")}
+
+
+def learned_by(model: Path) -> Choice:
+    """A trained reward model as a reward."""
+    return ChoiceOf(("rewards",), key="kind").parse({"kind": "sequence_model", "model": str(model)})

@@ -4,6 +4,7 @@ import logging
 import shutil
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,6 @@ from posttrain.rounds.settings import PeopleLabels
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
-PROJECT = "project"
 GIVEN = ("name", "mode", "database")
 """Settings of a project that the rounds give, the database because each round has one of its own."""
 
@@ -36,13 +36,13 @@ def check(settings: PeopleLabels) -> None:
     taken = [name for name in GIVEN if name in settings.project]
     if taken:
         raise InputError(f"labels.people.project.{taken[0]}: is given by the rounds; leave it out")
-    project.checked(_values(settings, "round"), "labels.people.project")
+    project.checked(_values(settings), "labels.people.project")
 
 
 def collect(
-    folder: Path, name: str, answered: Sequence[Answered], settings: PeopleLabels, should_wait: bool, console: Console
+    path: Path, answered: Sequence[Answered], settings: PeopleLabels, should_wait: bool, console: Console
 ) -> list[Comparison]:
-    """The comparisons of a finished project below `folder`, which is made where it is not there yet.
+    """The comparisons of a finished project at `path`, which is made where it is not there yet.
 
     Waits until every task is answered. Raises Waiting where it should not.
     """
@@ -51,12 +51,11 @@ def collect(
     from posttrain.annotation.project import open_project
     from posttrain.annotation.store import reading
 
-    path = folder / PROJECT
     if not path.exists():
-        _make(path, name, answered, settings)
+        _make(path, answered, settings)
     project = open_project(path)
     console.print(
-        f"People judge the answers of {name}. In another terminal:\n"
+        "People judge the answers. In another terminal:\n"
         f"  posttrain annotate serve {path}\n"
         f"  posttrain annotate invite {path}        (a link for each annotator)",
         highlight=False, soft_wrap=True,
@@ -75,10 +74,13 @@ def collect(
         time.sleep(LOOK_SECONDS)
     with project.store.reading() as connection:
         selected = select(reading.read_items(connection), reading.read_votes(connection))
-    return comparisons.comparisons(selected.items, selected.votes, settings.voices)
+    project.store.close()
+    prompts = {_item_id(place): prompt for place, (prompt, _) in enumerate(answered)}
+    found = comparisons.comparisons(selected.items, selected.votes, settings.voices)
+    return [replace(it, prompt=prompts[it.prompt.id]) for it in found if it.prompt.id in prompts]
 
 
-def _make(path: Path, name: str, answered: Sequence[Answered], settings: PeopleLabels) -> None:
+def _make(path: Path, answered: Sequence[Answered], settings: PeopleLabels) -> None:
     """A project that is whole when it has its name. Answers that are the same are shown once."""
     from posttrain.annotation.project import checked, create
     from posttrain.annotation.records import Item, Response
@@ -86,20 +88,24 @@ def _make(path: Path, name: str, answered: Sequence[Answered], settings: PeopleL
 
     unfinished = path.with_name(f"{path.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    project = create(unfinished, checked(_values(settings, name), "labels.people.project"))
+    project = create(unfinished, checked(_values(settings), "labels.people.project"))
     shown = [(prompt, tuple(dict.fromkeys(responses))) for prompt, responses in answered]
     asked = [
-        Item(prompt.id or f"prompt-{place}", prompt, tuple(Response(text, name) for text in responses))
-        for place, (prompt, responses) in enumerate(shown, 1)
+        Item(_item_id(place), prompt, tuple(Response(text, "policy") for text in responses))
+        for place, (prompt, responses) in enumerate(shown)
         if len(responses) > 1
     ]
     if not asked:
-        raise InputError(f"labels.people: all answers of {name} to each prompt are the same; there is nothing to ask")
+        raise InputError("labels.people: all answers to each prompt are the same; there is nothing to ask")
     with project.store.writing() as connection:
         items.add(connection, asked, settings.mode, project.secret, project.settings.random_share)
     project.store.close()
     unfinished.rename(path)
 
 
-def _values(settings: PeopleLabels, name: str) -> dict[str, Any]:
-    return {"name": name, "mode": settings.mode, "database": "", "gold_share": 0.0, **settings.project}
+def _item_id(place: int) -> str:
+    return f"prompt-{place + 1}"
+
+
+def _values(settings: PeopleLabels) -> dict[str, Any]:
+    return {"name": "Round", "mode": settings.mode, "database": "", "gold_share": 0.0, **settings.project}

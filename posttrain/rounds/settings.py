@@ -155,3 +155,8 @@ class IterateConfig(Section):
 def load(path: Path, overrides: Sequence[str] = ()) -> IterateConfig:
     """InputError: every fault, one per line, before anything is trained."""
     return validated(IterateConfig, *merged(path, overrides))
+
+
+def written(choice: SourceChoice) -> dict[str, Any]:
+    """A source as it stands in the file, with every default."""
+    return {"source": choice.name, **choice.settings.model_dump(mode="json")}

@@ -25,7 +25,7 @@ def iterate(folder: Path, *more: str) -> int:
 
 
 def project_of(out: Path) -> Path:
-    (found,) = out.glob("round1-labels-*/project")
+    (found,) = out.glob("round1-people-*")
     return found
 
 
@@ -58,16 +58,17 @@ def test_a_round_waits_for_people_and_goes_on_with_what_they_said(tmp_path: Path
     answer_all(project, tmp_path)
     assert iterate(tmp_path) == 0
     assert json.loads((tmp_path / "out" / "results.json").read_text())["is_complete"]
-    labels = [pair for name in ("train", "held_out") for _, row in read_rows(project.parent / f"{name}.jsonl")
+    (folder,) = (tmp_path / "out").glob("round1-labels-*")
+    labels = [pair for name in ("train", "held_out") for _, row in read_rows(folder / f"{name}.jsonl")
               for pair in row["pairs"]]  # fmt: skip
     assert len(labels) >= 12
     assert {annotator.partition("-")[0] for *_, annotator in labels} == {"simulated"}
     (answered,) = (tmp_path / "out").glob("round1-answers-*")
     asked = {row["prompt"]: row for _, row in read_rows(answered / "answers.jsonl")}
     for name in ("train", "held_out"):
-        for _, row in read_rows(project.parent / f"{name}.jsonl"):
+        for _, row in read_rows(folder / f"{name}.jsonl"):
             assert row["responses"] == list(dict.fromkeys(asked[row["prompt"]]["responses"]))
-    held_out = [row["prompt"] for _, row in read_rows(project.parent / "held_out.jsonl")]
+    held_out = [row["prompt"] for _, row in read_rows(folder / "held_out.jsonl")]
     assert set(held_out) <= set(list(asked)[-4:])
 
 
@@ -86,7 +87,23 @@ def test_a_project_that_was_not_finished_is_made_again(tmp_path: Path):
     write_rounds(tmp_path, BY_PEOPLE, ONE_ROUND, NONE_AFTER)
     assert iterate(tmp_path, "--no-wait") == 0
     project = project_of(tmp_path / "out")
-    project.rename(project.with_name("project.unfinished"))
+    project.rename(project.with_name(f"{project.name}.unfinished"))
     assert iterate(tmp_path, "--no-wait") == 0
     assert project.exists()
-    assert not project.with_name("project.unfinished").exists()
+    assert not project.with_name(f"{project.name}.unfinished").exists()
+
+
+def test_counting_votes_otherwise_asks_nobody_again(tmp_path: Path):
+    """The majority's labels, where each person's were taken, come from the same project."""
+    write_rounds(tmp_path, BY_PEOPLE, ONE_ROUND, NONE_AFTER)
+    assert iterate(tmp_path, "--no-wait") == 0
+    answer_all(project_of(tmp_path / "out"), tmp_path)
+    assert iterate(tmp_path) == 0
+    assert iterate(tmp_path, "--no-wait", "labels.people.voices=majority") == 0
+    each, majority = (
+        {len(pair) for name in ("train", "held_out") for _, row in read_rows(folder / f"{name}.jsonl")
+         for pair in row["pairs"]}
+        for folder in sorted((tmp_path / "out").glob("round1-labels-*"), key=lambda it: it.stat().st_mtime)
+    )  # fmt: skip
+    assert each == {4}  # with the annotator's name
+    assert majority == {3}

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from posttrain import cli
+from posttrain.data.records import Prompt
 from posttrain.rounds import settings
+from posttrain.rounds.answers import distinct
 from tests.rounds.tiny_rounds import write_rounds
 
 FAULTS = [
@@ -35,8 +37,13 @@ def test_a_fault_is_named(replaced: tuple[str, str], told: str, tmp_path: Path, 
 def test_too_few_prompts_are_told_with_their_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     path = write_rounds(tmp_path, ("split: prompts, num: 32", "split: prompts, num: 28"))
     assert cli.main(["iterate", str(path), "--out", str(tmp_path / "out")]) == 2
-    assert "the rounds answer 29 prompts, and source reviews gives 28" in capsys.readouterr().err
+    assert "the rounds answer 29 prompts, and source reviews gives 28 different ones" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_prompt_that_comes_twice_serves_once():
+    prompts = [Prompt("a", "1"), Prompt("b", "2"), Prompt("a", "3"), Prompt("c", "4")]
+    assert [prompt.id for prompt in distinct(prompts)] == ["1", "2", "4"]
 
 
 def test_a_part_that_is_not_made_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
