@@ -27,7 +27,7 @@ check: $(VENV)/.installed-dev ## Install with the development extras, then run e
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/pyright --pythonpath $(BIN)/python
 	@$(BIN)/lint-imports --no-logo
-	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -n $(TEST_WORKERS)
+	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 check-slow: $(VENV)/.installed-dev ## Run the tests that take more than a minute each
 	@$(TEST_ENVIRONMENT) $(BIN)/python -m pytest -m 'slow and not gpu'

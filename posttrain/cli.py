@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from posttrain.commands import annotate
+from posttrain.commands import annotate, sample_options
 from posttrain.commands.memory import keep_freed_memory
+from posttrain.commands.sample_options import whole_number
 from posttrain.errors import EnvironmentFault, InputError, NumericStop
 from posttrain.training.signals import Interrupted
 
@@ -67,7 +68,9 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args(argv)
     # argparse takes positionals in one piece: overrides that follow an option are left over
     late_overrides = [word for word in rest if "=" in word and not word.startswith("-")]
-    if rest != late_overrides or (rest and arguments.run not in (_train, _evaluate, _frontier, _sample)):
+    if rest != late_overrides or (
+        rest and arguments.run not in (_train, _evaluate, _frontier, _iterate, sample_options.run)
+    ):
         parser.error(f"not understood: {' '.join(word for word in rest)} (see posttrain {arguments.command} --help)")
     if late_overrides:
         arguments.overrides += late_overrides
@@ -101,7 +104,7 @@ def _describe_training(command: AddCommand) -> None:
     quickstart.add_argument("--out", type=Path, default=Path("runs/quickstart"), help="run folder (%(default)s)")
     families = ("encoder_decoder", "decoder_only")
     quickstart.add_argument("--family", choices=families, default=families[0], help="shape of the base (%(default)s)")
-    quickstart.add_argument("--seed", type=_whole, default=0, help="seed of everything random (%(default)s)")
+    quickstart.add_argument("--seed", type=whole_number, default=0, help="seed of everything random (%(default)s)")
 
     train = command("train", _train, "Train what a YAML file describes.")
     train.add_argument("config", type=Path, metavar="CONFIG.yaml", help="a whole run")
@@ -126,40 +129,28 @@ def _describe_training(command: AddCommand) -> None:
     )
     frontier.add_argument("--quick", action="store_true", help="the small grid that the file names")
 
+    iterate = command(
+        "iterate", _iterate, "Round after round: sample, have the samples judged, learn from all judgements."
+    )
+    iterate.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the whole loop")
+    iterate.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the file's")
+    iterate.add_argument(
+        "--out", type=Path, help="folder, which may hold a part of it (runs/iterate/NAME for NAME.yaml)"
+    )
+    iterate.add_argument("--no-wait", action="store_true", help="end where people have not judged everything yet")
+
     reproduce = command("reproduce", _reproduce, "Make a published comparison again on a built-in task.")
     reproduce.add_argument("study", choices=("fine_grained",), help="fine_grained: rewards of spans against one reward")
     reproduce.add_argument("--out", type=Path, help="folder, which may hold a part of it (runs/reproduce/STUDY)")
     reproduce.add_argument("--family", choices=families, default=families[0], help="shape of the base (%(default)s)")
-    reproduce.add_argument("--seeds", type=_whole, default=5, help="runs of each main arm (%(default)s)")
+    reproduce.add_argument("--seeds", type=whole_number, default=5, help="runs of each main arm (%(default)s)")
 
     report = command("report", _report, "Write report.html of a run: one self-contained file.")
     report.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
 
 
 def _describe_use(command: AddCommand) -> None:
-    sample = command("sample", _sample, "Generate responses to a file of prompts.")
-    sample.add_argument("model", metavar="MODEL", help="folder or hub name")
-    sample.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the YAML file's")
-    sample.add_argument(
-        "--prompts", type=Path, required=True,
-        help="JSONL with `prompt`, text with one prompt a line, or a run's YAML file: the prompts of data.train",
-    )  # fmt: skip
-    sample.add_argument("--num-prompts", type=_whole, help="the first so many (all)")
-    sample.add_argument("--out", type=Path, required=True, help="JSONL; generated_predictions.txt is written beside it")
-    sample.add_argument("--decoding", choices=("greedy", "beam", "sampling"), default="greedy", help="(%(default)s)")
-    sample.add_argument("--temperature", type=float, help="with sampling (1.0)")
-    sample.add_argument("--top-k", type=_whole, help="with sampling: keep the k likeliest tokens (all)")
-    sample.add_argument(
-        "--top-p", type=float, help="with sampling: keep the likeliest tokens of this total share (1.0)"
-    )
-    sample.add_argument(
-        "--min-p", type=float, help="with sampling: keep tokens of at least this share of the likeliest one's (0.0)"
-    )
-    sample.add_argument("--num-beams", type=_whole, help="with beam (4)")
-    sample.add_argument("--num-samples", type=_whole, help="responses to each prompt, with beam or sampling (1)")
-    sample.add_argument("--best-by", metavar="REWARD_MODEL", help="keep the best of each prompt's samples by this one")
-    sample.add_argument("--max-new-tokens", type=_whole, default=128, help="longest response (%(default)s)")
-    sample.add_argument("--seed", type=_whole, default=0, help="with sampling (%(default)s)")
+    sample_options.describe(command("sample", sample_options.run, "Generate responses to a file of prompts."))
 
     chat = command("chat", _chat, "Talk to a model in the terminal.")
     chat.add_argument("model", metavar="MODEL", help="folder or hub name")
@@ -181,12 +172,6 @@ def _describe_use(command: AddCommand) -> None:
     data = command("data", _data, "Check the files of a data set: what is there, what is missing, what is wrong.")
     data.add_argument("source", choices=("qa_feedback",), help="the data set")
     data.add_argument("--check", type=Path, required=True, metavar="DIR", help="folder with its original files")
-
-
-def _whole(text: str) -> int:
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
-    return int(text)
 
 
 def _quickstart(arguments: argparse.Namespace) -> None:
@@ -222,6 +207,16 @@ def _frontier(arguments: argparse.Namespace) -> None:
     sweep.main(config, points, arguments.out or Path("runs/frontier", arguments.config.stem))
 
 
+def _iterate(arguments: argparse.Namespace) -> None:
+    from posttrain.rounds import settings
+
+    config = settings.load(arguments.config, arguments.overrides)
+
+    from posttrain.rounds import loop  # after the configuration is known to be sound, as above
+
+    loop.main(config, arguments.out or Path("runs/iterate", arguments.config.stem), not arguments.no_wait)
+
+
 def _reproduce(arguments: argparse.Namespace) -> None:
     from posttrain.reproduce import fine_grained
 
@@ -232,30 +227,6 @@ def _report(arguments: argparse.Namespace) -> None:
     from posttrain.figures import report
 
     print(report.write_report(arguments.run_dir))
-
-
-def _sample(arguments: argparse.Namespace) -> None:
-    from posttrain.commands import sample
-
-    sample.main(
-        arguments.model,
-        arguments.prompts,
-        arguments.out,
-        sample.decoding_of(
-            arguments.decoding,
-            temperature=arguments.temperature,
-            top_k=arguments.top_k,
-            top_p=arguments.top_p,
-            min_p=arguments.min_p,
-            num_beams=arguments.num_beams,
-            num_samples=arguments.num_samples,
-            max_new_tokens=arguments.max_new_tokens,
-            seed=arguments.seed,
-        ),
-        arguments.num_prompts,
-        arguments.best_by,
-        arguments.overrides,
-    )
 
 
 def _chat(arguments: argparse.Namespace) -> None:

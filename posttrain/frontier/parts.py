@@ -1,14 +1,13 @@
 """The parts of a sweep that all points share: trained models, comparisons, and samples of the SFT model."""
 
-import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from posttrain import durable_files, run
+from posttrain import durable_files
 from posttrain.assembly.parts import load_frozen
 from posttrain.data.agreement import agreement
 from posttrain.data.collate import prompt_of
@@ -18,55 +17,14 @@ from posttrain.data.sources import demonstration_jsonl, preference_jsonl
 from posttrain.errors import InputError
 from posttrain.evaluation.measures import repetition
 from posttrain.figures.run_folder import read_metrics
-from posttrain.frontier.measuring import Bench, build_reward, prompt_rows, sampled
-from posttrain.frontier.plan import Plan, PlannedRun
+from posttrain.frontier.measuring import Bench
+from posttrain.frontier.plan import Plan
 from posttrain.frontier.settings import FrontierConfig
 from posttrain.functional.response_statistics import repeated_share
+from posttrain.studies.measuring import build_reward, prompt_rows, prompts_from, sampled
+from posttrain.studies.parts import PlannedRun, finish, finished
+from posttrain.studies.study import train_model
 from posttrain.worlds.reviews import annotators
-
-DONE = "frontier.json"
-"""Written last into a folder: what is in it is whole, and was made under the hash that the file names."""
-
-
-def refuse_other_contents(out: Path, own: str, what: str) -> None:
-    """InputError where `out` is no folder, or holds things but not the file `own` of what it is to go on with."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out {out}: is a file; give a folder")
-    if out.exists() and any(out.iterdir()) and not {own, ".lock"} & {it.name for it in out.iterdir()}:
-        raise InputError(f"--out {out}: is not empty and holds no {what}; give another --out")
-
-
-def finished(folder: Path, mark: str) -> dict[str, Any] | None:
-    """What DONE of a folder says, or None where it is not there or of another hash."""
-    file = folder / DONE
-    if not file.exists():
-        return None
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{file}: not as it was written ({error}); delete it, and it is made again") from error
-    return found if found.get("mark") == mark else None
-
-
-def finish(folder: Path, mark: str, seconds: float, facts: Mapping[str, Any]) -> dict[str, Any]:
-    found = {"mark": mark, "seconds": round(seconds, 1), **facts}
-    with durable_files.faults_named(folder, "make room, then run the same command again"):
-        durable_files.replace_text(folder / DONE, json.dumps(found, indent=1, allow_nan=False) + "\n")
-    return found
-
-
-def train_model(planned: PlannedRun) -> tuple[Path, float]:
-    """The trained model's folder, and the seconds of its training, those before a stop included.
-
-    A run that was stopped goes on from its newest checkpoint.
-    """
-    folder = planned.place.folder
-    if (folder / "config.yaml").exists():
-        run.resume(folder)
-    else:
-        run.train(planned.run, folder)
-    *_, (_, last) = read_rows(folder / "timings.jsonl")
-    return folder / "model", last["seconds"]
 
 
 def make_model(planned: PlannedRun) -> dict[str, Any]:
@@ -88,7 +46,8 @@ def make_preferences(config: FrontierConfig, plan: Plan) -> dict[str, Any]:
         return found
     started = time.perf_counter()
     model, start = load_frozen(str(plan.runs["sft"].place.folder / "model"))
-    rows = prompt_rows(config.labels.prompts, start, config.sft.data, "labels.prompts", config.max_new_tokens)
+    records = prompts_from(config.labels.prompts, "labels.prompts")
+    rows = prompt_rows(records, start, config.sft.data, "labels.prompts", config.max_new_tokens)
     num_held_out, k = config.labels.num_held_out, config.labels.samples_per_prompt
     if num_held_out >= len(rows):
         raise InputError(f"labels.num_held_out: {num_held_out} of {len(rows)} prompts leave none to learn from")

@@ -18,10 +18,8 @@ from posttrain.errors import InputError
 from posttrain.plugins import did_you_mean
 from posttrain.reading.config_reading import merged, validated
 from posttrain.reading.config_sections import RewardChoice, Section, SourceChoice
+from posttrain.studies.naming import given_of_study
 from posttrain.worlds.reviews.annotators import Config as AnnotatorSettings
-
-OWN_OF_RUNS = ("seed", "num_threads", "out")
-"""Settings of a run that the sweep gives."""
 
 
 class LabelSettings(Section):
@@ -120,11 +118,8 @@ class FrontierConfig(Section):
         if most > self.measuring.num_samples:
             raise ValueError(f"methods: best_of {most} needs measuring.num_samples of at least {most}")
         for where, run in self.runs():
-            given = [name for name in OWN_OF_RUNS if name in run.model_fields_set and getattr(run, name) is not None]
-            if given:
-                raise ValueError(
-                    f"{where}.{given[0]}: belongs to the sweep; set seed, seeds and num_threads at the top"
-                )
+            if given := given_of_study(run):
+                raise ValueError(f"{where}.{given}: belongs to the sweep; set seed, seeds and num_threads at the top")
         return self
 
     def runs(self) -> list[tuple[str, RunConfig]]:

@@ -21,23 +21,17 @@ from rich.text import Text
 from posttrain import durable_files, run
 from posttrain.data.jsonl import write_rows
 from posttrain.figures import frontier as pictures
-from posttrain.frontier.measuring import Bench, interval, named_scores
-from posttrain.frontier.parts import (
-    Samples,
-    finish,
-    finished,
-    make_model,
-    make_preferences,
-    make_samples,
-    refuse_other_contents,
-    train_model,
-)
+from posttrain.frontier.measuring import Bench, named_scores
+from posttrain.frontier.parts import Samples, make_model, make_preferences, make_samples
 from posttrain.frontier.plan import Plan, PlannedPoint, plan
 from posttrain.frontier.settings import FrontierConfig, Point
 from posttrain.frontier.theory import best_of_n, optimum
 from posttrain.functional.kl import best_of_n_kl
 from posttrain.machine import describe_machine
 from posttrain.reading import strict_yaml
+from posttrain.studies.measuring import interval
+from posttrain.studies.parts import finish, finished, refuse_other_contents
+from posttrain.studies.study import train_model
 from posttrain.training.run_folder import RunLock
 from posttrain.training.signals import Interrupted
 

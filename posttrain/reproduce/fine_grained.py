@@ -21,7 +21,7 @@ from posttrain.models.spans.report import read_span_report
 from posttrain.reproduce.fine_grained_labels import held_out_answers, write_labels
 from posttrain.reproduce.fine_grained_measures import Bench, reward_model_table, write_answers
 from posttrain.reproduce.fine_grained_results import print_tables, summarize
-from posttrain.reproduce.study import Made, Study
+from posttrain.studies.study import Made, Study
 from posttrain.training.signals import Interrupted
 
 log = logging.getLogger(__name__)

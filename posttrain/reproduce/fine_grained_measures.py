@@ -13,7 +13,6 @@ from posttrain.batches import RewardStream
 from posttrain.config import DataSettings
 from posttrain.data.jsonl import write_rows
 from posttrain.data.records import Prompt
-from posttrain.frontier.measuring import judged_texts, sampled
 from posttrain.interfaces import Reward
 from posttrain.models.language_model import kl_per_token
 from posttrain.models.loading import load_tokenizer, read_config
@@ -22,6 +21,7 @@ from posttrain.quickstart import MAX_NEW_TOKENS, MAX_PROMPT_TOKENS
 from posttrain.reading.config_reading import ChoiceOf
 from posttrain.reproduce.fine_grained_labels import PARTS
 from posttrain.rewards import sequence_model, span_model
+from posttrain.studies.measuring import judged_texts, sampled
 from posttrain.training.distributed import start_ranks
 from posttrain.worlds.grounded_qa.truth import judge
 

@@ -101,7 +101,7 @@ def test_a_second_call_trains_nothing_and_a_missing_point_alone_is_made_again(do
     assert again(done)["points"] == before["points"]
     assert trained == []
     folder = done / by_name(before)["ppo-kl_weight=0.1-seed0"]["folder"]
-    (folder / "frontier.json").unlink()  # as if it had been killed between training and measuring
+    (folder / "part.json").unlink()  # as if it had been killed between training and measuring
     found = again(done)
     assert trained == ["resume ppo-kl_weight=0.1-seed0"]
     assert without_seconds(found["points"]) == without_seconds(before["points"])

@@ -13,10 +13,17 @@ from typing import Any
 
 from rich.console import Console
 
-from posttrain import config, durable_files
+from posttrain import config, durable_files, run
 from posttrain.config import resolved
-from posttrain.frontier.parts import finish, finished, refuse_other_contents, train_model
-from posttrain.frontier.plan import Place, PlannedRun, mark_of
+from posttrain.data.jsonl import read_rows
+from posttrain.studies.parts import (
+    Place,
+    PlannedRun,
+    finish,
+    finished,
+    mark_of,
+    refuse_other_contents,
+)
 from posttrain.training.run_folder import RunLock
 
 STUDY = "study.json"
@@ -79,12 +86,16 @@ class Study:
         values = json.dumps(resolved(settings.model_copy(update={"out": None, "num_threads": None})), sort_keys=True)
         mark = mark_of(name, values.replace(inside, "").replace(str(self.out), ""), [it.place.mark for it in inputs])
         place = Place(self.out / f"{name}-{mark}", mark)
-        found = finished(place.folder, mark)
+        return self.run(PlannedRun(name, place, settings.model_copy(update={"out": str(place.folder)})))
+
+    def run(self, planned: PlannedRun) -> Made:
+        """A run whose place is known."""
+        name, place = planned.name, planned.place
+        found = finished(place.folder, place.mark)
         if found is None:
             self.say(name)
-            run = settings.model_copy(update={"out": str(place.folder)})
-            _, seconds = train_model(PlannedRun(name, place, run))
-            found = finish(place.folder, mark, seconds, {})
+            _, seconds = train_model(planned)
+            found = finish(place.folder, place.mark, seconds, {})
         return self._made(name, place, found)
 
     def _made(self, name: str, place: Place, found: Mapping[str, Any]) -> Made:
@@ -93,3 +104,17 @@ class Study:
 
     def say(self, text: str) -> None:
         self.console.print(f"[bold]{text}[/bold]", highlight=False)
+
+
+def train_model(planned: PlannedRun) -> tuple[Path, float]:
+    """The trained model's folder, and the seconds of its training, those before a stop included.
+
+    A run that was stopped goes on from its newest checkpoint.
+    """
+    folder = planned.place.folder
+    if (folder / "config.yaml").exists():
+        run.resume(folder)
+    else:
+        run.train(planned.run, folder)
+    *_, (_, last) = read_rows(folder / "timings.jsonl")
+    return folder / "model", last["seconds"]

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from posttrain.errors import EnvironmentFault, InputError
-from posttrain.reproduce.study import Made, Study
+from posttrain.studies.study import Made, Study
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def test_a_trained_part_is_found_again_and_moves_with_its_folder(study: Study, t
     moved = study.out.rename(tmp_path / "moved")
     again = tiny_run(tmp_path, Study(moved), "builtin/encoder_decoder", [])
     assert again.place.mark == first.place.mark
-    assert json.loads((again.folder / "frontier.json").read_text())["mark"] == first.place.mark
+    assert json.loads((again.folder / "part.json").read_text())["mark"] == first.place.mark
 
 
 def test_a_run_on_a_changed_input_is_another(study: Study, tmp_path: Path):
