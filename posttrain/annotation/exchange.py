@@ -3,13 +3,15 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from sqlalchemy import Connection
+
 from posttrain.annotation.administration import imported_items, imported_votes, samples
 from posttrain.annotation.formats import responses
 from posttrain.annotation.formats.catalogue import FORMATS
 from posttrain.annotation.formats.exchange import Exported, Imported
 from posttrain.annotation.formats.selection import select
 from posttrain.annotation.project import Project
-from posttrain.annotation.records import Arm
+from posttrain.annotation.records import Arm, Item, Vote
 from posttrain.annotation.store import reading
 from posttrain.annotation.store.events import note
 from posttrain.annotation.store.items import add
@@ -84,18 +86,19 @@ def exported(
     should_keep_gold: bool = False,
     user: int | None = None,
 ) -> Exported:
-    """The answers that count, in a format of the catalogue, with a count of all that was left out.
-
-    Final answers to disputed pairs are among them, as of the annotator `ADJUDICATION`.
-    """
+    """What was said, in a format of the catalogue, with a count of all that was left out."""
     with project.store.reading() as connection:
-        items = reading.read_items(connection)
-        votes = [*reading.read_votes(connection), *read_verdicts(connection)]
+        items, votes = said(connection)
     selected = select(items, votes, arm, should_keep_gold)
     found = FORMATS[format].export(selected.items, selected.votes)
     with project.store.writing() as connection:
         note(connection, user, "export", {"format": format, "rows": found.num_rows})
     return Exported(found.text, found.num_rows, {**selected.left_out, **found.left_out}, found.notes)
+
+
+def said(connection: Connection) -> tuple[list[Item], list[Vote]]:
+    """All items, the votes that count, and the final answers to disputed pairs as votes of `ADJUDICATION`."""
+    return reading.read_items(connection), [*reading.read_votes(connection), *read_verdicts(connection)]
 
 
 def _check_images(project: Project, names: set[str]) -> None:

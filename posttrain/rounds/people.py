@@ -46,6 +46,7 @@ def collect(
 
     Waits until every task is answered. Raises Waiting where it should not.
     """
+    from posttrain.annotation.exchange import said
     from posttrain.annotation.formats import comparisons
     from posttrain.annotation.formats.selection import select
     from posttrain.annotation.project import open_project
@@ -73,7 +74,7 @@ def collect(
             raise Waiting
         time.sleep(LOOK_SECONDS)
     with project.store.reading() as connection:
-        selected = select(reading.read_items(connection), reading.read_votes(connection))
+        selected = select(*said(connection))
     project.store.close()
     prompts = {_item_id(place): prompt for place, (prompt, _) in enumerate(answered)}
     found = comparisons.comparisons(selected.items, selected.votes, settings.voices)

@@ -4,9 +4,13 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from posttrain import cli
 from posttrain.data.jsonl import read_rows
+from posttrain.data.records import Pair, Prompt
+from posttrain.rounds import people
+from posttrain.rounds.settings import PeopleLabels
 from posttrain.worlds.reviews.lexicon import sentiment
 from tests.rounds.tiny_rounds import write_rounds
 
@@ -107,3 +111,22 @@ def test_counting_votes_otherwise_asks_nobody_again(tmp_path: Path):
     )  # fmt: skip
     assert each == {4}  # with the annotator's name
     assert majority == {3}
+
+
+def test_a_final_answer_is_the_majority_s_label(tmp_path: Path):
+    """Two said the first, the administrator the second."""
+    from posttrain.annotation.administration.imported_votes import add_votes
+    from posttrain.annotation.project import open_project
+    from posttrain.annotation.records import ADJUDICATION, PairVote
+
+    settings = PeopleLabels(project={"overlap": 2}, voices="majority")
+    answered = [(Prompt("Why?"), ("one", "two"))]
+    with pytest.raises(people.Waiting):
+        people.collect(tmp_path / "p", answered, settings, False, Console(quiet=True))
+    project = open_project(tmp_path / "p")
+    with project.store.writing() as connection:
+        said = [("ann", "first"), ("bob", "first"), (ADJUDICATION, "second")]
+        add_votes(connection, project, [PairVote("prompt-1", who, 0, 0, 0, 1, what, True) for who, what in said])
+    project.store.close()
+    (found,) = people.collect(tmp_path / "p", answered, settings, False, Console(quiet=True))
+    assert found.pairs == (Pair(0, 1, 2),)

@@ -53,8 +53,9 @@ def scores_of(
     of_project = {_texts(item) for item in (*scored, *others)}
     for file in files:
         missing = [item.id for item in scored if _texts(item) not in file.rows]
-        strays = [(texts, where) for texts, (where, _) in file.rows.items() if texts not in of_project]
-        for texts, where in strays:
+        for texts, (where, _) in file.rows.items():
+            if texts in of_project:
+                continue
             same = next((item.id for item in scored if item.prompt.text == texts[0]), None)
             told = f"item {shown(same)} has other responses" if same else "no item has this prompt"
             raise where.fault(f"no row of this project: {told}; {REMEDY}")
