@@ -72,6 +72,7 @@ def make_server(project: Project, origins: tuple[str, ...], requests_per_second:
     """A server that has not started."""
     config = uvicorn.Config(
         create_app(project, origins, requests_per_second),
+        log_config=None,  # a configuration of its own would close the log handlers of everybody else in this process
         log_level="warning",
         access_log=False,  # addresses and times of people are no matter of a log
         server_header=False,

@@ -1,6 +1,7 @@
 """Limits of size, pace and time, at a real server where the wire matters."""
 
 import asyncio
+import logging
 import socket
 import subprocess
 import time
@@ -11,7 +12,7 @@ import pytest
 from posttrain.annotation.serving import served
 from posttrain.annotation.web import guard
 from posttrain.annotation.web.guard import Guard, Limits
-from posttrain.annotation.web.server import check_address, listen, origins_of
+from posttrain.annotation.web.server import check_address, listen, make_server, origins_of
 from posttrain.errors import EnvironmentFault, InputError
 from tests.annotation.web.people import ORIGIN, Person, app_of
 
@@ -81,6 +82,20 @@ def test_fifty_slow_clients_do_not_stop_another(make_project, monkeypatch):
         assert slow[0].recv(100).startswith(b"HTTP/1.1 408")
         for connection in slow:
             connection.close()
+
+
+def test_a_server_leaves_the_log_handlers_of_others_open(make_project):
+    closed = []
+
+    class Handler(logging.Handler):
+        def close(self):
+            closed.append(self)
+            super().close()
+
+    handler = Handler()
+    make_server(make_project(), (ORIGIN,), 1.0)
+    assert closed == []
+    handler.close()
 
 
 def test_it_listens_on_this_machine_only(make_project):
