@@ -135,7 +135,7 @@ tasks = Table(
     Column("is_set_aside", Boolean, nullable=False, default=False),
     Column("is_waiting", Boolean, nullable=False, default=False),  # not among those that `annotate choose` chose
     UniqueConstraint("item", "key"),
-    Index("ix_tasks_next", "is_gold", "arm", "is_complete", "is_set_aside", "priority", "position"),
+    Index("ix_tasks_next", "is_gold", "arm", "is_complete", "is_set_aside", "is_waiting", "priority", "position"),
 )
 votes = Table(
     "votes",
