@@ -13,10 +13,12 @@ pair may name its annotator as a fourth value.
 Both take the optional "references", "id" and "facts".
 """
 
+import hashlib
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import PositiveInt
+from pydantic import Field, PositiveInt
 
 from posttrain.data.fields import (
     as_integer,
@@ -35,6 +37,7 @@ from posttrain.data.jsonl import Row, read_rows
 from posttrain.data.lines import Where
 from posttrain.data.records import Comparison, Pair
 from posttrain.data.sources import prompt_jsonl
+from posttrain.errors import InputError
 from posttrain.settings import Settings
 
 
@@ -46,6 +49,10 @@ class Config(Settings):
     """Take empty texts among `responses`: a model may have ended at once, and annotators have judged that too."""
     ignored_fields: tuple[str, ...] = ()
     """Fields that the rows have and that are of no use here; any other unknown field is an error."""
+    part: Literal["all", "train", "held_out"] = "all"
+    """Of one file that is to serve both: the prompts to learn from, or those kept to measure on."""
+    held_out_share: float = Field(default=0.2, gt=0, lt=1)
+    """Share of the prompts that are held out, rounded up: those whose hashes come first, whatever their order."""
 
 
 def load(config: Config) -> list[Comparison]:
@@ -55,7 +62,22 @@ def load(config: Config) -> list[Comparison]:
             comparisons.append(_judged(row, where, seen, config.ignored_fields, config.should_allow_empty))
         else:
             comparisons.append(_chosen_and_rejected(row, where, seen, config.ignored_fields))
-    return take(comparisons, config.num, config.path)
+    return take(_of_part(comparisons, config), config.num, config.path)
+
+
+def _of_part(comparisons: list[Comparison], config: Config) -> list[Comparison]:
+    """By prompt: what is learnt from and what is held out share none. InputError where one of them would be empty."""
+    if config.part == "all":
+        return comparisons
+    prompts = {it.prompt.text for it in comparisons}
+    num_held_out = math.ceil(config.held_out_share * len(prompts))
+    if num_held_out == len(prompts):
+        raise InputError(
+            f"{config.path}: has {len(prompts)} different prompts, which a held_out_share of {config.held_out_share:g} "
+            "leaves nothing to learn from; give more comparisons, or another file to evaluate on"
+        )
+    held_out = set(sorted(prompts, key=lambda text: hashlib.sha256(text.encode()).digest())[:num_held_out])
+    return [it for it in comparisons if (it.prompt.text in held_out) == (config.part == "held_out")]
 
 
 def to_row(comparison: Comparison) -> dict[str, Any]:
