@@ -68,15 +68,17 @@ def demo(
     serve(project, address, requests_per_second)
 
 
-def simulate(project: Project, url: str | None, counts: tuple[int, int | None, int], scores: Path | None) -> Worked:
+def simulate(
+    project: Project, url: str | None, counts: tuple[int, int | None, int], scores: Path | None, pause: float = 0.0
+) -> Worked:
     """Let (annotators, answers of each, seed) work at a URL, or at a server of this process."""
     num, num_each, seed = counts
     known = _truth(project, scores)
     members = _members(project, num)
     if url is not None:
-        return crowd.work(url.rstrip("/"), members, known, seed, num_each)
+        return crowd.work(url.rstrip("/"), members, known, seed, num_each, pause)
     with served(project) as own:
-        return crowd.work(own, members, known, seed, num_each)
+        return crowd.work(own, members, known, seed, num_each, pause)
 
 
 def _new_demo(folder: Path, mode: Mode, drawn: tuple[int, int]) -> Project:

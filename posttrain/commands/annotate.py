@@ -69,6 +69,7 @@ def _describe_serving(action: AddAction) -> None:
     simulate.add_argument("--url", help="where it is served (it is served for them)")
     simulate.add_argument("--annotators", type=int, default=8, help="how many at the same time (%(default)s)")
     simulate.add_argument("--answers", type=int, help="of each (until nothing is left)")
+    simulate.add_argument("--pause", type=float, default=0.0, help="seconds that each looks at a task (%(default)s)")
     simulate.add_argument("--scores", type=Path, help="what `posttrain score` wrote: their true reward (the world's)")
     simulate.add_argument("--seed", type=int, default=0, help="(%(default)s)")
 
@@ -192,6 +193,7 @@ def _simulate(arguments: argparse.Namespace) -> None:
         arguments.url,
         (arguments.annotators, arguments.answers, arguments.seed),
         arguments.scores,
+        max(0.0, arguments.pause),
     )
     for name, num in sorted(worked.answers.items()):
         print(f"{name}: {num} answers")

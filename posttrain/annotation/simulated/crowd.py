@@ -3,6 +3,7 @@
 import json
 import random
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -33,8 +34,13 @@ class Worked:
         return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
 
 
-def work(url: str, members: Sequence[Member], truth: Truth, seed: int = 0, num_each: int | None = None) -> Worked:
-    """Until each has answered `num_each` tasks, or there are none left. The first fault of any is raised."""
+def work(
+    url: str, members: Sequence[Member], truth: Truth, seed: int = 0, num_each: int | None = None, pause: float = 0.0
+) -> Worked:
+    """Until each has answered `num_each` tasks, or there are none left. The first fault of any is raised.
+
+    Each looks at a task for half to one and a half times `pause` seconds.
+    """
     worked = Worked()
     faults: list[Exception] = []
     lock = threading.Lock()
@@ -42,7 +48,7 @@ def work(url: str, members: Sequence[Member], truth: Truth, seed: int = 0, num_e
     def one(member: Member) -> None:
         client = Client(url)
         try:
-            num = _annotate(client, member, truth, random.Random(f"{seed} {member.name}"), num_each)
+            num = _annotate(client, member, truth, random.Random(f"{seed} {member.name}"), num_each, pause)
             with lock:
                 worked.answers[member.name] = num
                 worked.seconds += client.seconds
@@ -61,11 +67,12 @@ def work(url: str, members: Sequence[Member], truth: Truth, seed: int = 0, num_e
     return worked
 
 
-def _annotate(client: Client, member: Member, truth: Truth, rng: random.Random, num: int | None) -> int:
+def _annotate(client: Client, member: Member, truth: Truth, rng: random.Random, num: int | None, pause: float) -> int:
     client.login(member.name, member.password)
     asked = client.next()
     done = 0
     while asked is not None and (num is None or done < num):
+        time.sleep(pause * rng.uniform(0.5, 1.5) if pause else 0.0)
         asked = client.answer(asked, fields(asked, member.behaviour, truth, rng))
         done += 1
     return done

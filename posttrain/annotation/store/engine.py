@@ -127,6 +127,7 @@ def connect(url: str) -> Store:
         engine = create_engine(
             parsed,
             pool_size=MAX_CONNECTIONS,
+            pool_use_lifo=True,  # SQLite keeps pages by connection: the one that was used last has them
             pool_pre_ping=not is_sqlite,
             connect_args={"timeout": BUSY_SECONDS, "check_same_thread": False} if is_sqlite else {},
         )
