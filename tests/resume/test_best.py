@@ -31,7 +31,12 @@ def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(scope="module", params=list(METRICS))
+SLOW = ("sft",)  # of which ppo has the lowest value, too
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(it, marks=pytest.mark.slow) if it in SLOW else it for it in METRICS]
+)
 def undisturbed(request: pytest.FixtureRequest, material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     file = write_config(folder / "run.yaml", config(material, request.param))

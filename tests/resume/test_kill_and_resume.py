@@ -49,7 +49,13 @@ def kill_and_compare(material: Path, folder: Path, method: str, num_steps: int, 
     return num_in_a_save
 
 
-@pytest.mark.parametrize("method", METHODS)
+IN_ANOTHER = ("sft_decoder_only", "reinforce", "ppo")
+"""All that they save is also saved by sft, reinforce_lora or ppo_adaptive."""
+
+
+@pytest.mark.parametrize(
+    "method", [pytest.param(it, marks=pytest.mark.slow) if it in IN_ANOTHER else it for it in METHODS]
+)
 def test_killed_and_resumed_equals_undisturbed(material: Path, tmp_path: Path, method: str) -> None:
     kill_and_compare(material, tmp_path, method, num_steps=12, num_kills=2)
     if method == "sft":

@@ -1,5 +1,7 @@
 """Every method ends at π*(y|x) = π_ref(y|x) e^{r/β} / Z(x), or where its own objective says."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -11,6 +13,9 @@ from tests.theory.pairs import all_pairs, bradley_terry, dpo, minimize
 from tests.theory.tabular import Shape, random_problem
 
 ONE_TOKEN = Shape(num_prompts=2, vocabulary=5, max_length=1, has_end=False)
+SLOW = partial(pytest.param, marks=pytest.mark.slow)
+ALIKE = ("REINFORCE, running_mean", "REINFORCE, batch_mean", "REINFORCE, greedy")
+"""Those whose neighbours run in every check."""
 CLOSE, NEAR = 0.01, 0.03
 """Total variation, above 0.5 at the start. NEAR is for methods that keep noise where they end: docs/theory.md."""
 
@@ -25,7 +30,7 @@ def test_the_objective_is_lost_by_what_the_policy_is_away_from_the_optimum():
         assert problem.objective(each, BETA).item() == pytest.approx((BETA * (log_z.mean() - lost)).item(), abs=1e-12)
 
 
-@pytest.mark.parametrize("name", REINFORCE | ACTOR_CRITIC)
+@pytest.mark.parametrize("name", [SLOW(name) if name in ALIKE else name for name in REINFORCE | ACTOR_CRITIC])
 def test_online_methods_end_at_the_optimum(name):
     """Sampled batches: the KL is in the reward, token by token."""
     problem = random_problem(0)
@@ -36,7 +41,7 @@ def test_online_methods_end_at_the_optimum(name):
     assert seen[-1][1] < (CLOSE if knows_the_prompt else NEAR)
 
 
-@pytest.mark.parametrize(("name", "is_scaled"), [("GRPO, unscaled", False), ("GRPO", True)])
+@pytest.mark.parametrize(("name", "is_scaled"), [SLOW("GRPO, unscaled", False), ("GRPO", True)])
 def test_grpo_ends_elsewhere(name, is_scaled):
     """Its KL stands in the loss as k3, whose gradient is that of KL(π_ref ‖ π), and its scale divides the reward."""
     problem, method = random_problem(0), GRPO[name]
