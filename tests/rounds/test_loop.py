@@ -202,8 +202,11 @@ def test_a_second_call_trains_nothing_and_a_changed_round_makes_only_what_follow
     before = results(done)
     assert again(done) == before
     assert trained == []
-    again(done, 'rounds=[["imitate_best","ppo"],["ppo"]]')
+    changed = again(done, 'rounds=[["imitate_best","ppo"],["ppo"]]')
     assert trained == ["train round2-ppo"]
+    assert changed["folders"]["round 1"] == before["folders"]["round 1"]
+    assert changed["folders"]["round 2"] != before["folders"]["round 2"], "another policy is measured anew"
+    assert changed["measures"]["round 2"]["kl"] != before["measures"]["round 2"]["kl"]
     trained.clear()
     assert again(done) == before
     assert trained == []
