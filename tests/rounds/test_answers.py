@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from posttrain.data.records import Prompt
 from posttrain.data.sources import demonstration_jsonl
+from posttrain.rounds import settings
 from posttrain.rounds.answers import judged_labels, write_best
+from posttrain.rounds.labelling import Labelling
 from posttrain.rounds.results import accuracy
 from posttrain.rounds.settings import JudgeLabels
+from tests.rounds.tiny_rounds import write_rounds
 
 ANSWERED = [(Prompt("p"), ("a", "b", "c"))]
 
@@ -21,8 +25,8 @@ ANSWERED = [(Prompt("p"), ("a", "b", "c"))]
 )  # fmt: skip
 def test_a_difference_of_the_margin_is_a_tie(margin: float, labels: dict[tuple[int, int], int]):
     reward = {"kind": "length"}
-    settings = JudgeLabels.model_validate({"reward": reward, "tie_margin": margin})
-    (found,) = judged_labels(ANSWERED, [[0.0, 1.0, 2.5]], settings)
+    own = JudgeLabels.model_validate({"reward": reward, "tie_margin": margin})
+    (found,) = judged_labels(ANSWERED, [[0.0, 1.0, 2.5]], own)
     assert {(pair.first, pair.second): pair.label for pair in found.pairs} == labels
 
 
@@ -47,3 +51,15 @@ def test_a_prompt_counts_by_its_pairs_in_the_accuracy_and_its_interval():
     assert found["n"] == 10
     assert [found[key] for key in ("mean", "low", "high")] == pytest.approx([0.9, 0.0, 1.0])
     assert accuracy([], 0) is None
+
+
+def test_another_seed_has_other_annotators(tmp_path: Path):
+    """Those of the file, moved by the seed of the loop."""
+    path = write_rounds(tmp_path)
+    seeds = []
+    for seed in (0, 5):
+        config = settings.load(path, [f"seed={seed}"])
+        labelling = Labelling(config, lambda _name: None, None, should_wait=False, console=Console())  # type: ignore[arg-type]
+        assert config.judge_model is not None
+        seeds.append(labelling._seeded(config.judge_model.simulated).seed)
+    assert seeds == [3, 8]
