@@ -12,6 +12,7 @@ from posttrain import cli, run
 from posttrain.assembly.parts import load_frozen
 from posttrain.commands import score
 from posttrain.data.jsonl import read_rows
+from posttrain.data.records import Prompt
 from posttrain.rounds import answers, settings
 from posttrain.training.run_folder import RunLock
 from posttrain.worlds.reviews.lexicon import sentiment
@@ -176,18 +177,20 @@ def test_a_reward_model_s_accuracy_is_that_of_posttrain_score(
 
 
 def test_the_neutral_judge_has_labels_of_its_own(done: Path):
-    own = {
-        row["prompt"]
-        for name in ("train", "evaluation")
-        for row in rows_of(part(done, "judge_labels") / f"{name}.jsonl")
-    }
-    assert len(own) == 10
-    asked = {
-        row["prompt"] for number in (1, 2, 3) for row in rows_of(part(done, f"round{number}-answers") / "prompts.jsonl")
-    }
-    assert not own & asked
-    read = json.loads((part(done, "round1-reward_model") / "part.json").read_text())
-    assert read["mark"] != json.loads((part(done, "judge_model") / "part.json").read_text())["mark"]
+    """Of other prompts, answered by the first policy at the judge's temperature."""
+    rows = [row for name in ("train", "evaluation") for row in rows_of(part(done, "judge_labels") / f"{name}.jsonl")]
+    assert len(rows) == 10
+    asked = [row["prompt"] for number in (1, 2, 3)
+             for row in rows_of(part(done, f"round{number}-answers") / "prompts.jsonl")]  # fmt: skip
+    assert not {row["prompt"] for row in rows} & set(asked)
+    config = settings.load(done.parent / "rounds.yaml")
+    drawn = {
+        temperature: [list(texts) for _, texts in answers.sample(
+            str(part(done, "sft") / "model"), [Prompt(row["prompt"]) for row in rows], config.reward_model.data, 2, 12,
+            0, temperature)]
+        for temperature in (1.0, 1.5)
+    }  # fmt: skip
+    assert [row["responses"] for row in rows] == drawn[1.5] != drawn[1.0]
 
 
 def test_the_pictures_and_the_page(done: Path):

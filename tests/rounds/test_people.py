@@ -130,3 +130,16 @@ def test_a_final_answer_is_the_majority_s_label(tmp_path: Path):
     project.store.close()
     (found,) = people.collect(tmp_path / "p", answered, settings, False, Console(quiet=True))
     assert found.pairs == (Pair(0, 1, 2),)
+
+
+def test_answers_that_are_the_same_are_asked_once(tmp_path: Path):
+    from posttrain.annotation.project import open_project
+    from posttrain.annotation.store import reading
+
+    answered = [(Prompt("p"), ("a", "a", "b")), (Prompt("q"), ("c", "c", "c"))]
+    with pytest.raises(people.Waiting):
+        people.collect(tmp_path / "project", answered, PeopleLabels(), should_wait=False, console=Console())
+    with open_project(tmp_path / "project").store.reading() as connection:
+        (item,) = reading.read_items(connection)
+        assert [response.text for response in item.responses] == ["a", "b"]
+        assert reading.progress(connection, 2).num_places == 2
