@@ -85,6 +85,15 @@ def test_the_gold_reward_is_that_of_the_recorded_responses(done: Path):
         assert found["measures"][name]["gold"]["mean"] == pytest.approx(sum(row["gold"] for row in rows) / 6)
 
 
+def test_policies_are_measured_by_one_sample_each_with_the_same_random_numbers(done: Path):
+    config, found = settings.load(done.parent / "rounds.yaml"), results(done)
+    for name, model in zip(POLICIES, ("sft", "round1-2-ppo", "round2-dpo"), strict=True):
+        rows = rows_of(done / found["folders"][name] / "responses.jsonl")
+        prompts = [Prompt(row["prompt"]) for row in rows]
+        drawn = answers.sample(str(part(done, model) / "model"), prompts, config.reward_model.data, 1, 12, 0)
+        assert [row["response"] for row in rows] == [text for _, (text,) in drawn]
+
+
 def test_who_beats_whom_follows_from_the_scores(done: Path):
     """Of each judge; the reward model is that of the last round, for all policies."""
     found = results(done)

@@ -18,7 +18,7 @@ pytest.importorskip("sqlalchemy")
 
 BY_PEOPLE = (
     "  simulated: {scale: 100.0}\nreward",
-    "  people: {project: {overlap: 1, must_read_guidelines: false}}\nreward",
+    "  people: {project: {overlap: 1, must_read_guidelines: false, lease_minutes: 0.001}}\nreward",
 )
 ONE_ROUND = ("rounds: [[imitate_best, ppo], [dpo]]", "rounds: [[dpo]]")
 NONE_AFTER = ("  num_after_last: 5\n", "")
@@ -33,7 +33,7 @@ def project_of(out: Path) -> Path:
     return found
 
 
-def answer_all(project: Path, tmp_path: Path) -> None:
+def answer_all(project: Path, tmp_path: Path, num_each: int | None = None) -> None:
     """By the true reward, as `posttrain score` would write it."""
     from posttrain.annotation import serving
     from posttrain.annotation.project import open_project
@@ -47,7 +47,7 @@ def answer_all(project: Path, tmp_path: Path) -> None:
             texts = [response.text for response in item.responses]
             row = {"prompt": item.prompt.text, "responses": texts, "scores": [10 * sentiment(text) for text in texts]}
             file.write(json.dumps(row) + "\n")
-    serving.simulate(opened, None, (2, None, 0), tmp_path / "scores.jsonl")
+    serving.simulate(opened, None, (2, num_each, 0), tmp_path / "scores.jsonl")
     opened.store.close()
 
 
@@ -58,6 +58,10 @@ def test_a_round_waits_for_people_and_goes_on_with_what_they_said(tmp_path: Path
     told = capsys.readouterr().out
     assert f"posttrain annotate serve {project}" in told.replace("\n", "")
     assert "Waiting for people" in told
+    assert not (tmp_path / "out" / "results.json").exists()
+    answer_all(project, tmp_path, num_each=1)
+    assert iterate(tmp_path, "--no-wait") == 0
+    assert "2 of " in capsys.readouterr().out, "and still waits"
     assert not (tmp_path / "out" / "results.json").exists()
     answer_all(project, tmp_path)
     assert iterate(tmp_path) == 0
