@@ -189,13 +189,17 @@ LENGTHS = ([3, 6, 1, 4], [[2, 5, 4], [3, 7], [1, 4], [6, 2, 2]])
 
 
 def lengths(seed: int) -> tuple[list[int], list[list[int]]]:
-    """LENGTHS, and with another seed than 0 any lengths of as many prompts and responses."""
+    """LENGTHS, and with another seed than 0 any lengths of as many prompts and responses.
+
+    Responses to one prompt differ in length: of equal ones, rounding would say which has the higher score.
+    """
     if seed == 0:
         return LENGTHS
     draw = random.Random(seed)
     prompts, responses = LENGTHS
-    drawn = [[draw.randint(1, 7) for _ in some] for some in responses]
-    drawn[0][0] = draw.randint(2, 7)  # so that what has a column a token is not taken for what has one a response
+    drawn = [draw.sample(range(1, 8), len(some)) for some in responses]
+    if drawn[0][0] == 1:  # so that what has a column a token is not taken for what has one a response
+        drawn[0].reverse()
     return [draw.randint(1, 7) for _ in prompts], drawn
 
 
