@@ -122,21 +122,13 @@ def _describe_training(command: AddCommand) -> None:
     frontier = command(
         "frontier", _frontier, "Sweep KL weights of several methods and draw what each gains for how far it moves."
     )
-    frontier.add_argument("config", type=Path, metavar="CONFIG.yaml", help="a whole sweep")
-    frontier.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the file's")
-    frontier.add_argument(
-        "--out", type=Path, help="folder, which may hold a part of it (runs/frontier/NAME for NAME.yaml)"
-    )
+    _add_study_file(frontier, "a whole sweep", "frontier")
     frontier.add_argument("--quick", action="store_true", help="the small grid that the file names")
 
     iterate = command(
         "iterate", _iterate, "Round after round: sample, have the samples judged, learn from all judgements."
     )
-    iterate.add_argument("config", type=Path, metavar="CONFIG.yaml", help="the whole loop")
-    iterate.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the file's")
-    iterate.add_argument(
-        "--out", type=Path, help="folder, which may hold a part of it (runs/iterate/NAME for NAME.yaml)"
-    )
+    _add_study_file(iterate, "the whole loop", "iterate")
     iterate.add_argument("--no-wait", action="store_true", help="end where people have not judged everything yet")
 
     reproduce = command("reproduce", _reproduce, "Make a published comparison again on a built-in task.")
@@ -147,6 +139,15 @@ def _describe_training(command: AddCommand) -> None:
 
     report = command("report", _report, "Write report.html of a run: one self-contained file.")
     report.add_argument("run_dir", type=Path, metavar="RUN_DIR", help="folder of the run")
+
+
+def _add_study_file(parser: argparse.ArgumentParser, what: str, folder: str) -> None:
+    """Of many runs that one file describes, and that go on where they were stopped."""
+    parser.add_argument("config", type=Path, metavar="CONFIG.yaml", help=what)
+    parser.add_argument("overrides", nargs="*", metavar="a.b=value", help="settings in place of the file's")
+    parser.add_argument(
+        "--out", type=Path, help=f"folder, which may hold a part of it (runs/{folder}/NAME for NAME.yaml)"
+    )
 
 
 def _describe_use(command: AddCommand) -> None:

@@ -1,24 +1,19 @@
 """One model on the sweep's held-out prompts: what it writes, what both rewards say of it, and how far it moved."""
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from posttrain.assembly.parts import load_frozen
-from posttrain.assembly.records import measures_of
 from posttrain.data.collate import prompt_of
 from posttrain.data.jsonl import read_rows
 from posttrain.data.records import Prompt
-from posttrain.evaluation.evaluate import Generated, generate_and_measure
+from posttrain.evaluation.evaluate import Generated
 from posttrain.evaluation.measures import repetition
 from posttrain.frontier.plan import Plan, PlannedPoint
 from posttrain.frontier.settings import FrontierConfig
 from posttrain.interfaces import Reward
-from posttrain.models.language_model import kl_per_token
-from posttrain.rollouts import in_process
-from posttrain.studies.measuring import BATCH, build_reward, interval, judged_texts, prompt_rows, prompts_from
-from posttrain.training.distributed import start_ranks
+from posttrain.studies.measuring import build_reward, interval, judged_texts, measured, prompt_rows, prompts_from
 
 NUMBERS = {
     "reward/gold": "gold", "reward/learned": "learned", "kl": "kl", "length": "length", "repetition": "repetition",
@@ -41,17 +36,8 @@ class Bench:
         }
 
     def measure(self, model_folder: Path) -> Generated:
-        """One response to each prompt, drawn with the same random numbers whatever the model.
-
-        KL to the SFT model is exact at every token, over the whole vocabulary, and summed over the response.
-        """
-        model, start = load_frozen(str(model_folder))
         limit, seed = self.config.max_new_tokens, self.config.seed
-        settings = in_process.Config(max_new_tokens=limit, samples_per_prompt=1, is_greedy=False, seed=seed)
-        engine = in_process.build(settings, model, start)
-        kl = partial(kl_per_token, model, self.sft)
-        device = start_ranks().device
-        return generate_and_measure(engine, self.rows, self.rewards, measures_of(("repetition",)), BATCH, device, kl)
+        return measured(str(model_folder), self.sft, self.rows, self.rewards, limit, seed)
 
     def along(self, planned: PlannedPoint) -> list[dict[str, Any]]:
         """What both rewards, and repetition, say of the responses that a run wrote at its evaluations."""

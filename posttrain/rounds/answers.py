@@ -17,6 +17,7 @@ from posttrain.data.agreement import agreement
 from posttrain.data.jsonl import read_rows, write_rows
 from posttrain.data.records import Comparison, Demonstration, Pair, Prompt
 from posttrain.data.sources import demonstration_jsonl, preference_jsonl, prompt_jsonl
+from posttrain.errors import InputError
 from posttrain.interfaces import Reward
 from posttrain.models.loading import Pretrained
 from posttrain.rounds.settings import JudgeLabels
@@ -61,17 +62,11 @@ def read_answers(folder: Path) -> list[Answered]:
     return [(prompt_jsonl.prompt_of(row, where, seen), tuple(row["responses"])) for where, row in rows]
 
 
-def scores_of(reward: Reward, start: Pretrained, answered: Sequence[Answered]) -> Iterator[list[float]]:
+def scores_of(reward: Reward, start: Pretrained, answered: Sequence[Answered]) -> list[list[float]]:
     """Of each prompt's answers."""
-    values = iter(
-        [
-            value
-            for stream in judged_texts(reward, start.tokenizer, start.is_encoder_decoder, answered)
-            for value in stream.totals().tolist()
-        ]
-    )
-    for _, responses in answered:
-        yield [next(values) for _ in responses]
+    streams = judged_texts(reward, start.tokenizer, start.is_encoder_decoder, answered)
+    values = iter([value for stream in streams for value in stream.totals().tolist()])
+    return [[next(values) for _ in responses] for _, responses in answered]
 
 
 def simulated_labels(
@@ -108,6 +103,8 @@ def write_labels(
     `gold` has the true rewards of each prompt's responses, where they are known: how often even they agree with the
     held-out labels is what no reward model can be expected to exceed.
     """
+    if not labelled:
+        raise InputError("labels: nobody has compared any answers, all tasks were set aside; there is nothing to learn")
     kept = {prompt.text for prompt in held_out}
     parts = {
         "train": [it for it in labelled if it.prompt.text not in kept],

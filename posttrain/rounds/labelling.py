@@ -70,7 +70,7 @@ class Labelling:
         """Of each prompt's answers; None without a reward."""
         if reward is None:
             return None
-        return list(answers.scores_of(build_reward(reward, "labels", self.start), self.start, answered))
+        return answers.scores_of(build_reward(reward, "labels", self.start), self.start, answered)
 
     def _seeded(self, settings: AnnotatorSettings) -> AnnotatorSettings:
         return settings.model_copy(update={"seed": settings.seed + self.config.seed})

@@ -1,28 +1,20 @@
 """Each policy on the same unseen prompts, by every judge; and whether each reward model holds for later policies."""
 
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from posttrain.assembly.parts import load_frozen
-from posttrain.assembly.records import measures_of
 from posttrain.config import DataSettings
 from posttrain.data.agreement import decided
 from posttrain.data.jsonl import read_rows, write_rows
 from posttrain.data.records import Comparison, Prompt
-from posttrain.evaluation.evaluate import generate_and_measure
 from posttrain.interfaces import Reward
-from posttrain.models.language_model import kl_per_token
 from posttrain.reading.config_reading import Choice, ChoiceOf
-from posttrain.rollouts import in_process
 from posttrain.rounds.answers import Answered, scores_of
-from posttrain.studies.measuring import BATCH, build_reward, prompt_rows
-from posttrain.training.distributed import start_ranks
+from posttrain.studies.measuring import build_reward, measured, prompt_rows
 
 RESPONSES = "responses.jsonl"
-JUDGES = ("gold", "judge")
-"""Known from the start. The reward models, one a round, come later."""
 NUMBERS = {"reward/gold": "gold", "reward/judge": "judge", "kl": "kl", "length": "length", "repetition": "repetition"}
 """What an evaluation calls its numbers → what they are called here, in each row of RESPONSES."""
 
@@ -40,19 +32,8 @@ class Bench:
         self.judges = {name: build_reward(choice, name, self.start) for name, choice in judges.items()}
 
     def measure(self, model: str, folder: Path) -> dict[str, Any]:
-        """RESPONSES: one response to each prompt, drawn with the same random numbers whatever the model.
-
-        KL to the first policy is exact at every token, over the whole vocabulary, and summed over the response.
-        """
-        policy, start = load_frozen(model)
-        settings = in_process.Config(
-            max_new_tokens=self.max_new_tokens, samples_per_prompt=1, is_greedy=False, seed=self.seed
-        )
-        engine = in_process.build(settings, policy, start)
-        found = generate_and_measure(
-            engine, self.rows, self.judges, measures_of(("repetition",)), BATCH, start_ranks().device,
-            partial(kl_per_token, policy, self.first_policy),
-        )  # fmt: skip
+        """RESPONSES: one response to each prompt, with what every judge says of it."""
+        found = measured(model, self.first_policy, self.rows, self.judges, self.max_new_tokens, self.seed)
         columns = {name: found.scores[key] for key, name in NUMBERS.items() if key in found.scores}
         write_rows(
             folder / RESPONSES,

@@ -1,6 +1,5 @@
 """Labels by people: an annotation project for a round's answers, and what they said when it is done."""
 
-import logging
 import shutil
 import time
 from collections.abc import Sequence
@@ -15,7 +14,6 @@ from posttrain.errors import InputError
 from posttrain.rounds.answers import Answered
 from posttrain.rounds.settings import PeopleLabels
 
-log = logging.getLogger(__name__)
 LOOK_SECONDS = 5.0
 GIVEN = ("name", "mode", "database")
 """Settings of a project that the rounds give, the database because each round has one of its own."""

@@ -1,19 +1,22 @@
 """What studies measure models by: samples of a model, and what a reward says of recorded texts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 import torch
 
-from posttrain.assembly.records import tokenized
+from posttrain.assembly.parts import load_frozen
+from posttrain.assembly.records import measures_of, tokenized
 from posttrain.batches import RewardStream, Rollout
 from posttrain.config import DataSettings
 from posttrain.data.collate import Encoder, Tokenized, collate_prompts, collate_sequences, prompt_of, prompts
 from posttrain.data.records import Prompt
 from posttrain.errors import InputError
+from posttrain.evaluation.evaluate import Generated, generate_and_measure
 from posttrain.evaluation.results import bootstrap_mean
 from posttrain.interfaces import Reward
-from posttrain.models.language_model import LanguageModel
+from posttrain.models.language_model import LanguageModel, kl_per_token
 from posttrain.models.loading import Pretrained, Tokenizer
 from posttrain.models.positions import check_positions
 from posttrain.reading.config_reading import Choice
@@ -64,6 +67,21 @@ def sampled(
     at_once = max(1, ROWS_AT_ONCE // num_samples)
     for step, first in enumerate(range(0, len(rows), at_once)):
         yield engine.generate(prompts(rows[first : first + at_once]).to(start_ranks().device), step)
+
+
+def measured(
+    model: str, reference: LanguageModel, rows: Sequence[Tokenized], rewards: Mapping[str, Reward],
+    max_new_tokens: int, seed: int,
+) -> Generated:  # fmt: skip
+    """One response to each prompt, drawn with the same random numbers whatever the model.
+
+    KL to the reference is exact at every token, over the whole vocabulary, and summed over the response.
+    """
+    policy, start = load_frozen(model)
+    settings = in_process.Config(max_new_tokens=max_new_tokens, samples_per_prompt=1, is_greedy=False, seed=seed)
+    engine = in_process.build(settings, policy, start)
+    kl = partial(kl_per_token, policy, reference)
+    return generate_and_measure(engine, rows, rewards, measures_of(("repetition",)), BATCH, start_ranks().device, kl)
 
 
 @torch.no_grad()

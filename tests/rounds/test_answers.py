@@ -8,8 +8,9 @@ from rich.console import Console
 
 from posttrain.data.records import Prompt
 from posttrain.data.sources import demonstration_jsonl
+from posttrain.errors import InputError
 from posttrain.rounds import settings
-from posttrain.rounds.answers import judged_labels, write_best
+from posttrain.rounds.answers import judged_labels, write_best, write_labels
 from posttrain.rounds.labelling import Labelling
 from posttrain.rounds.results import accuracy
 from posttrain.rounds.settings import JudgeLabels
@@ -51,6 +52,11 @@ def test_a_prompt_counts_by_its_pairs_in_the_accuracy_and_its_interval():
     assert found["n"] == 10
     assert [found[key] for key in ("mean", "low", "high")] == pytest.approx([0.9, 0.0, 1.0])
     assert accuracy([], 0) is None
+
+
+def test_labels_that_nobody_gave_are_a_fault_of_the_user(tmp_path: Path):
+    with pytest.raises(InputError, match="nobody has compared any answers"):
+        write_labels(tmp_path, [], [Prompt("p")], {})
 
 
 def test_another_seed_has_other_annotators(tmp_path: Path):
