@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from posttrain import cli, run
+from posttrain import cli
 from posttrain.frontier import sweep
 from posttrain.training.run_folder import RunLock
 from posttrain.worlds.reviews.lexicon import sentiment
 from tests.frontier.tiny_sweep import write_sweep
+from tests.tiny_studies import count_runs
 
 
 @pytest.fixture(scope="module")
@@ -23,21 +24,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the run folders that `run.train` and `run.resume` were asked for from now on."""
-    asked: list[str] = []
-    train, resume = run.train, run.resume
-
-    def counting_train(config: Any, path: Path) -> Path:
-        asked.append(f"train {path.name.rpartition('-')[0]}")
-        return train(config, path)
-
-    def counting_resume(path: Path) -> Path:
-        asked.append(f"resume {path.name.rpartition('-')[0]}")
-        return resume(path)
-
-    monkeypatch.setattr(run, "train", counting_train)
-    monkeypatch.setattr(run, "resume", counting_resume)
-    return asked
+    return count_runs(monkeypatch)
 
 
 def again(out: Path, *more: str) -> dict[str, Any]:

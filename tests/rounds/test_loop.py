@@ -2,13 +2,12 @@
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from posttrain import cli, run
+from posttrain import cli
 from posttrain.assembly.parts import load_frozen
 from posttrain.commands import score
 from posttrain.data.jsonl import read_rows
@@ -17,6 +16,7 @@ from posttrain.rounds import answers, settings
 from posttrain.training.run_folder import RunLock
 from posttrain.worlds.reviews.lexicon import sentiment
 from tests.rounds.tiny_rounds import write_rounds
+from tests.tiny_studies import count_runs
 
 POLICIES = ["first", "round 1", "round 2"]
 
@@ -30,19 +30,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the run folders that `run.train` and `run.resume` were asked for from now on."""
-    asked: list[str] = []
-
-    def counting(word: str, original: Callable[..., Path]) -> Callable[..., Path]:
-        def call(*arguments: Any) -> Path:
-            asked.append(f"{word} {arguments[-1].name.rpartition('-')[0]}")
-            return original(*arguments)
-
-        return call
-
-    monkeypatch.setattr(run, "train", counting("train", run.train))
-    monkeypatch.setattr(run, "resume", counting("resume", run.resume))
-    return asked
+    return count_runs(monkeypatch)
 
 
 def again(out: Path, *more: str) -> dict[str, Any]:

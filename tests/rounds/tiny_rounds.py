@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-LIMITS = "max_prompt_tokens: 64, max_response_tokens: 128"
+from tests.tiny_studies import FIRST, LIMITS, REWARD_MODEL, write
+
 ROUNDS = f"""\
 max_new_tokens: 12
 num_threads: 1
@@ -21,36 +22,14 @@ judge_model:
       evaluation: {{source: preference_jsonl, path: judge_labels/evaluation.jsonl, should_allow_empty: true}},
       {LIMITS}}}
     training: {{num_steps: 2, batch_size: 4, learning_rate: 0.001}}
-base:
-  model:
-    architecture: {{model_type: llama, hidden_size: 16, intermediate_size: 24, num_hidden_layers: 1,
-      num_attention_heads: 2, num_key_value_heads: 2, max_position_embeddings: 256}}
-    tokenizer: {{vocab_size: 400}}
-  algorithm: {{name: sft}}
-  data: {{train: {{source: reviews, split: pretraining, num: 64}},
-    {LIMITS}}}
-  training: {{num_steps: 20, batch_size: 16, learning_rate: 0.02}}
-sft:
-  model: {{path: base/model}}
-  algorithm: {{name: sft}}
-  data: {{train: {{source: reviews, split: demonstrations, num: 16}},
-    {LIMITS}}}
-  training: {{num_steps: 2, batch_size: 8, learning_rate: 0.001}}
-labels:
+{FIRST}labels:
   prompts: {{source: reviews, split: prompts, num: 32}}
   prompts_per_round: 12
   num_held_out: 4
   num_after_last: 5
   samples_per_prompt: 3
   simulated: {{scale: 100.0}}
-reward_model:
-  model: {{path: sft/model}}
-  algorithm: {{name: preference_reward_model}}
-  data: {{train: {{source: preference_jsonl, path: preferences/train.jsonl, should_allow_empty: true}},
-    evaluation: {{source: preference_jsonl, path: preferences/evaluation.jsonl, should_allow_empty: true}},
-    {LIMITS}}}
-  training: {{num_steps: 2, batch_size: 4, learning_rate: 0.001}}
-methods:
+{REWARD_MODEL}methods:
   ppo:
     model: {{path: policy/model}}
     algorithm: {{name: ppo}}
@@ -78,10 +57,4 @@ measuring:
 
 def write_rounds(folder: Path, *replaced: tuple[str, str]) -> Path:
     """The file, with some of its text in place of other."""
-    text = ROUNDS
-    for old, new in replaced:
-        assert old in text, old
-        text = text.replace(old, new, 1)
-    path = folder / "rounds.yaml"
-    path.write_text(text, encoding="utf-8")
-    return path
+    return write(folder / "rounds.yaml", ROUNDS, *replaced)
