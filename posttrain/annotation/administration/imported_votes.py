@@ -80,7 +80,7 @@ def add_votes(connection: Connection, project: Project, found: Sequence[Vote]) -
 
 
 def _said(vote: Vote, mode: Mode) -> list[_Said]:
-    """None where the mode has no task for such a vote; several where a ranking answers pairs."""
+    """Nothing where the mode has no task for such a vote; several where a ranking answers pairs."""
     if mode == "rank" and isinstance(vote, RankVote):
         return [_Said(vote.item, tuple(range(len(vote.ranks))), vote.shown, {"ranks": list(vote.ranks)}, vote)]
     if mode == "spans" and isinstance(vote, SpanVote):
