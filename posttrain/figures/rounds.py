@@ -151,8 +151,9 @@ def write_page(results: Results, folder: Path) -> Path:
             ),
             Section(
                 "Do the reward models hold?",
-                "Each round's reward model on held-out labels of every policy's samples: what falls to the right of "
-                "its own round has left its distribution. The dashed line is the true reward on the same labels.",
+                "Each round's reward model on held-out labels of every policy's samples. The dashed line is the true "
+                "reward on the same labels, which are harder where answers are alike: a reward model that falls more "
+                "than it does, to the right of its own round, no longer holds.",
                 [_accuracy_picture(results)] if results["accuracy"] else [],
             ),
             Section(
